@@ -1,0 +1,78 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "twinstep/base/clock.h"
+#include "twinstep/base/secret.h"
+#include "twinstep/http/client.h"
+
+namespace twinstep::azure {
+
+/// Where blobs live and how to sign for them, from a storage connection string.
+struct StorageAccount {
+  std::string name;
+  Secret key;             ///< base64 account key; empty with a SAS
+  Secret sas;             ///< query string without '?'; instead of the key
+  std::string endpoint;   ///< e.g. "https://acct.blob.core.windows.net" or "http://127.0.0.1:10000/devstoreaccount1"
+
+  /// Errors  kInvalid naming the unknown or missing part and the nearest known name; never the values.
+  /// Source  azure.md 3.5; UseDevelopmentStorage=true (and DevelopmentStorageProxyUri) is expanded here.
+  static Result<StorageAccount> parse(std::string_view connection_string);
+};
+
+struct BlobInfo {
+  std::string name;
+  uint64_t size = 0;
+  std::string etag;
+  std::optional<SystemTime> last_modified;
+};
+
+struct ContainerInfo {
+  std::string name;
+  std::optional<SystemTime> last_modified;
+};
+
+/// Writes a blob of unknown length: pieces up to one block stay in memory, more goes out as blocks. The blob exists
+/// only after finish(). At most one block (8 MiB) of memory.
+class BlobWriter {
+ public:
+  virtual ~BlobWriter() = default;
+  virtual Status write(std::string_view piece) = 0;
+  virtual Status finish() = 0;
+};
+
+/// Azure Blob Storage, the part that IoT Hub jobs need.
+///
+/// Threads   any method, any thread; a BlobWriter belongs to one thread at a time.
+/// Blocking  as http::Client. Transient answers are repeated inside.
+/// Errors    kNotFound ContainerNotFound, BlobNotFound; kConflict ContainerAlreadyExists, ContainerBeingDeleted,
+///           ConditionNotMet; kDenied AuthenticationFailed, Authorization*; else by status.
+/// Source    Blob service REST API, x-ms-version 2021-12-02; azure.md section 3.
+class BlobClient {
+ public:
+  virtual ~BlobClient() = default;
+
+  virtual Status create_container(std::string_view container, const Call& call) = 0;
+  virtual Status delete_container(std::string_view container, const Call& call) = 0;
+  virtual Result<std::vector<ContainerInfo>> list_containers(std::string_view prefix, const Call& call) = 0;
+  virtual Result<std::vector<BlobInfo>> list_blobs(std::string_view container, std::string_view prefix,
+                                                   const Call& call) = 0;
+  virtual Result<BlobInfo> properties(std::string_view container, std::string_view blob, const Call& call) = 0;
+  virtual std::unique_ptr<BlobWriter> write_blob(std::string_view container, std::string_view blob,
+                                                 const Call& call) = 0;
+  /// Streams the blob in ranges, resumed where a connection broke, guarded by ETag so that it cannot change meanwhile.
+  /// Returns its size. A zero-length blob calls the sink never.
+  virtual Result<uint64_t> read_blob(std::string_view container, std::string_view blob, const http::BodySink& sink,
+                                     const Call& call) = 0;
+  virtual Status delete_blob(std::string_view container, std::string_view blob, const Call& call) = 0;
+
+  /// URI of the container with a service SAS (read, add, create, write, delete, list) valid until `expires`, for a job
+  /// of the hub. With a connection string that itself holds a SAS, that SAS is used.
+  virtual Result<Secret> container_sas_uri(std::string_view container, SystemTime expires) = 0;
+  /// URI without credentials, for identity-based jobs.
+  virtual std::string container_uri(std::string_view container) const = 0;
+};
+
+}  // namespace twinstep::azure

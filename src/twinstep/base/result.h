@@ -1,0 +1,48 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <tl/expected.hpp>
+#include <utility>
+
+#include "twinstep/base/error.h"
+
+namespace twinstep {
+
+/// Everything a remote, a user or a file can cause is a value; exceptions are for bugs and a lost local world.
+template <class T>
+using Result = tl::expected<T, Error>;
+using Status = Result<void>;
+
+/// An error of a kind with a stable code: `return fail(ErrorKind::kInvalid, "config.bad-unit", "limits: ...")`.
+[[nodiscard]] inline tl::unexpected<Error> fail(ErrorKind kind, std::string code, std::string what) {
+  return tl::unexpected<Error>(Error{kind, std::move(what), std::move(code), {}, 0, {}, {}});
+}
+
+[[nodiscard]] inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(std::move(error)); }
+
+/// Passes an error on with context in front.
+template <class T>
+[[nodiscard]] tl::unexpected<Error> fail_within(Result<T>&& failed, std::string_view context) {
+  return tl::unexpected<Error>(std::move(failed).error().within(context));
+}
+
+}  // namespace twinstep
+
+#define TWINSTEP_CONCAT_(a, b) a##b
+#define TWINSTEP_CONCAT(a, b) TWINSTEP_CONCAT_(a, b)
+
+/// Returns the error of a failed Status or Result from the enclosing function: `TRY(write(x));`
+#define TRY(expression)                                                             \
+  do {                                                                              \
+    if (auto try_result_ = (expression); !try_result_)                              \
+      return ::tl::unexpected<::twinstep::Error>(std::move(try_result_).error());   \
+  } while (false)
+
+/// Declares `name` from a Result, or returns its error: `TRY_ASSIGN(auto page, client.list(...));`
+#define TRY_ASSIGN(declaration, expression)                                                          \
+  auto TWINSTEP_CONCAT(try_, __LINE__) = (expression);                                               \
+  if (!TWINSTEP_CONCAT(try_, __LINE__))                                                              \
+    return ::tl::unexpected<::twinstep::Error>(std::move(TWINSTEP_CONCAT(try_, __LINE__)).error());  \
+  declaration = std::move(*TWINSTEP_CONCAT(try_, __LINE__))
