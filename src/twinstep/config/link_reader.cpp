@@ -43,6 +43,18 @@ Link read_link(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
     read_limit(inner, "shrink", link.limits.shrink, diagnostics);
     inner.finish();
   }
+  if (const auto copy = map.boolean("copy_secrets")) link.copy_secrets = *copy;
+  for (const std::string& kind : map.texts("include")) {
+    if (kind == "edge") link.include_edge = true;
+    else if (kind == "modules") link.include_modules = true;
+    else if (kind == "certificates") link.include_certificates = true;
+    else
+      diagnostics.error(*map.get("include"), "yaml.choice",
+                        fmt::format("'include' of link holds '{}'; it may hold edge, modules, certificates", kind));
+  }
+  if (const auto spelling = map.choice("ids", {"as-listed", "upper", "lower"}))
+    link.id_spelling = static_cast<IdSpelling>(*spelling);
+  if (const auto lifetime = map.duration("plan_lifetime")) link.plan_lifetime = *lifetime;
   map.finish();
   return link;
 }
