@@ -50,7 +50,7 @@ class Mapper {
 /// What a complete or incomplete reading of a list looked like: the proof for promise 1.
 struct ListProof {
   bool complete = false;
-  std::string why_incomplete;      ///< for people; empty when complete
+  std::string why_incomplete;  ///< for people; empty when complete
   uint64_t items = 0;
   int pages = 0;
   std::optional<uint64_t> stated_total;  ///< when the remote told one
@@ -58,7 +58,7 @@ struct ListProof {
 
 /// Where an item came from, for messages: "page 3, item 17" or "line 1204".
 struct ItemPlace {
-  int page = 0;       ///< 0 for files
+  int page = 0;        ///< 0 for files
   uint64_t index = 0;  ///< item within the page, or line number in a file; from 1
 };
 std::string to_string(const ItemPlace& place);

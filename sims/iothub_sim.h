@@ -1,0 +1,113 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "sims/hub_model.h"
+#include "twinstep/http/client.h"
+#include "twinstep/http/server.h"
+
+namespace twinstep::sims {
+
+struct IotHubSimOptions {
+  std::string name = "examplehub.azure-devices.net";
+  std::string policy_key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";  ///< of every built-in policy
+  std::string bearer_token;    ///< Entra token that is let in with every right; empty = none
+  std::string identity_token;  ///< what identity-based jobs present to the storage
+  std::string tier = "S1";     ///< F1, B1 to B3, S1 to S3
+  int units = 1;
+  bool throttle = true;
+  uint64_t max_devices = 0;  ///< 0 = as the tier has it
+  double time_factor = 1;    ///< queueing delays on the wire are divided by it
+  std::chrono::milliseconds index_lag{2'000};
+  std::chrono::milliseconds ghost_time{25 * 60'000};
+  std::chrono::milliseconds job_queue{1'000};
+  std::chrono::milliseconds job_duration{2'000};
+  std::chrono::seconds clock_skew{0};  ///< the hub's clock is ahead by this
+  uint64_t seed = 1;
+};
+
+/// An IoT Hub's service API: identities, modules, twins, bulk updates, queries, statistics and import/export jobs.
+/// Strict where the service is strict, and unkind where its behaviour is not settled.
+///
+/// Threads   any method, any thread. One thread of its own per active job.
+/// Source    azure.md section 1.
+class IotHubSim {
+ public:
+  /// `storage` reaches the containers that jobs name.
+  IotHubSim(IotHubSimOptions options, Clock& clock, http::Client& storage);
+  ~IotHubSim();
+  http::ServerResponse handle(const http::ServerRequest& request);
+
+  /// Puts a device in as a seed: present for ever, also in the query index.
+  void seed_device(const std::string& id, bool enabled, bool edge, std::string tags);
+  size_t device_count() const;
+  uint64_t throttled_count() const;
+  /// Devices as export lines, keys hidden.
+  std::string dump() const;
+  /// Waits until no job is active.
+  void wait_for_jobs();
+
+ private:
+  struct Job {
+    std::string id, type, status = "enqueued", input_uri, output_uri, input_blob, output_blob, failure;
+    bool hide_keys = false, identity = false;
+    SystemTime started, ended;
+    int progress = 0;
+  };
+  struct Shown {  ///< what the query index still shows
+    std::optional<Entity> old;
+    SteadyTime until;
+  };
+  struct Bucket {
+    double rate = 0, burst = 0, tokens = 0;
+    SteadyTime filled;
+  };
+  struct Entry {
+    std::string id, module, operation;
+  };
+
+  http::ServerResponse route(const http::ServerRequest& request);
+  http::ServerResponse refuse(const HubError& error) const;
+  std::optional<HubError> authorize(const http::ServerRequest& request, std::string_view right) const;
+  /// Takes tokens; the answer's delay, or the refusal.
+  Answer<std::chrono::nanoseconds> take(const std::string& bucket, double tokens);
+  http::ServerResponse device_call(const http::ServerRequest& r, const std::string& id);
+  http::ServerResponse module_call(const http::ServerRequest& r, const std::string& id, const std::string& module);
+  http::ServerResponse twin_call(const http::ServerRequest& r, const std::string& id, const std::string& module);
+  http::ServerResponse bulk_call(const http::ServerRequest& r);
+  http::ServerResponse query_call(const http::ServerRequest& r);
+  http::ServerResponse job_create(const http::ServerRequest& r);
+  Answer<void> apply(const json::object& entry, bool import, Entry& about);
+  Answer<void> probe(const Job& job);
+  void run_job(std::string id, std::stop_token stop);
+  Status run_export(const Job& job, std::stop_token stop);
+  Status run_import(const Job& job, std::stop_token stop);
+  http::Request blob_request(const Job& job, const std::string& uri, const std::string& blob, std::string_view method,
+                             std::string_view query) const;
+  json::object job_json(const Job& job) const;
+  Entity fresh_entity();
+  void touch(const std::string& id, bool deleted);  ///< before a change: keeps what the index shows
+  void purge_index();
+  int64_t now_us() const { return clock_.system_now().time_since_epoch().count(); }
+
+  const IotHubSimOptions options_;
+  Clock& clock_;
+  http::Client& storage_;
+  KeyMaker keys_;
+  mutable std::mutex mutex_;  // guards all below
+  std::map<std::string, Entity, std::less<>> devices_;
+  std::map<std::string, Shown, std::less<>> index_;
+  std::map<std::string, Bucket> buckets_;
+  std::map<std::string, Job> jobs_;
+  uint64_t modules_ = 0, next_seed_ = 1, throttled_ = 0;
+  std::condition_variable jobs_changed_;
+  std::vector<std::jthread> runners_;
+};
+
+}  // namespace twinstep::sims

@@ -1,0 +1,205 @@
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+
+#include "sims/blob_sim.h"
+#include "sims/iothub_sim.h"
+#include "sims/sim_clock.h"
+#include "sims/sim_faults.h"
+#include "sims/thingpark_sim.h"
+#include "twinstep/http/tls_certificate.h"
+#include "twinstep/version.h"
+
+namespace {
+
+using namespace twinstep;
+using namespace twinstep::sims;
+
+struct Settings {
+  uint16_t hub_port = 0, blob_port = 0, thingpark_port = 0, control_port = 0;
+  std::string address = "127.0.0.1", write_ca, write_env, link = "default";
+  int devices = 5000, missing = 3, orphaned = 1, changed = 2, foreign = 2, edge = 1;  // shares in percent
+  double time_factor = 1;
+  bool no_throttle = false;
+  int lag_ms = 2000, ghost_s = 1500, hub_skew_s = 0;
+  std::vector<std::string> faults;
+  IotHubSimOptions hub;
+  ThingParkSimOptions thingpark;
+};
+
+/// The same seed makes the same two registries.
+void seed(const Settings& s, IotHubSim& hub, ThingParkSim& thingpark) {
+  Rng rng(s.hub.seed);
+  const auto mark = [&](json::object tags) {
+    tags["twinstep"] = json::object{{"link", s.link}};
+    return json::write(json::value(tags));
+  };
+  for (int i = 0; i < s.devices; ++i) {
+    const std::string eui = fmt::format("0004A30B{:08X}", static_cast<uint32_t>(i));
+    const std::string id = "lora-" + eui;
+    const json::object device{{"name", id}, {"EUI", eui}, {"activationType", "OTAA"},
+                              {"deviceProfileId", i % 3 == 0 ? "LORA/GenericA.1.0.2b_ETSI" : "LORA/GenericC.1.0.2b_ETSI"},
+                              {"applicationEUI", "70B3D57ED0000001"}, {"applicationKey", rng.hex_id()}};
+    auto added = thingpark.add(device);
+    if (!added || rng.unit() * 100 < s.missing) continue;
+    json::object tags = json::parse(*added, "device")->as_object();
+    tags.erase("name");
+    tags.erase("applicationKey");
+    if (rng.unit() * 100 < s.changed) tags["deviceProfileId"] = "LORA/Outdated.1.0";
+    hub.seed_device(id, true, false, mark(tags));
+  }
+  const auto extra = [&](int percent, const char* name, bool owned, bool edge) {
+    for (int i = 0; i < s.devices * percent / 100; ++i)
+      hub.seed_device(fmt::format("{}-{:06}", name, i), true, edge, owned ? mark({{"EUI", fmt::format("0004A30C{:08X}", i)}}) : "");
+  };
+  extra(s.orphaned, "orphan", true, false);
+  extra(s.foreign, "foreign", false, false);
+  extra(s.edge, "edge", false, true);
+}
+
+int run(Settings s) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts
+
+  const auto complain = [](const Error& e) {
+    fmt::print(stderr, "twinstep-sim: {}\n", e.what);
+    return 1;
+  };
+  SimClock clock(s.time_factor);
+  auto storage = http::make_transport({});
+  s.hub.throttle = !s.no_throttle;
+  s.hub.time_factor = clock.factor();
+  s.hub.index_lag = std::chrono::milliseconds{s.lag_ms};
+  s.hub.ghost_time = std::chrono::seconds{s.ghost_s};
+  s.hub.clock_skew = std::chrono::seconds{s.hub_skew_s};
+  s.hub.identity_token = Rng::real().hex_id();
+  BlobSim blobs(BlobSimOptions{.identity_token = s.hub.identity_token}, clock);
+  IotHubSim hub(s.hub, clock, *storage);
+  ThingParkSim thingpark(s.thingpark, clock);
+  FaultBox faults(s.hub.seed);
+  faults.on_shift = [&] { thingpark.remove_first(); };
+  for (const std::string& text : s.faults) {
+    auto parsed = json::parse(text, "--fault");
+    if (!parsed) return complain(parsed.error());
+    if (!parsed->is_object()) return complain({ErrorKind::kInvalid, "--fault takes a JSON object", "sim.fault", {}, 0, {}, {}});
+    if (auto good = faults.add(parsed->as_object()); !good) return complain(good.error());
+  }
+  seed(s, hub, thingpark);
+
+  auto authority = http::CertificateAuthority::create("twinstep-sim", clock.system_now());
+  if (!authority) return complain(authority.error());
+  auto identity = authority->issue({"localhost", s.address, s.hub.name}, clock.system_now());
+  if (!identity) return complain(identity.error());
+  const auto serve = [&](uint16_t port, bool tls, http::Handler handler) {
+    http::ServerOptions o;
+    o.address = s.address;
+    o.port = port;
+    o.max_body_bytes = 128ull << 20;
+    if (tls) o.tls_certificate = identity->certificate, o.tls_key = identity->key;
+    return http::Server::start(o, std::move(handler));
+  };
+  const auto guarded = [&](const char* name, http::Handler inner) {
+    return [&faults, name, inner = std::move(inner)](const http::ServerRequest& r) { return faults.serve(name, r, inner); };
+  };
+  auto hub_server = serve(s.hub_port, true, guarded("hub", [&](const auto& r) { return hub.handle(r); }));
+  if (!hub_server) return complain(hub_server.error());
+  auto blob_server = serve(s.blob_port, false, guarded("blob", [&](const auto& r) { return blobs.handle(r); }));
+  if (!blob_server) return complain(blob_server.error());
+  auto thingpark_server =
+      serve(s.thingpark_port, false, guarded("thingpark", [&](const auto& r) { return thingpark.handle(r); }));
+  if (!thingpark_server) return complain(thingpark_server.error());
+  auto control_server = serve(s.control_port, false, [&](const http::ServerRequest& r) {
+    http::ServerResponse out;
+    const auto json_answer = [&](const json::object& o) { out.body = json::write(json::value(o)); };
+    if (r.method == "GET" && r.path == "/hub/devices") out.body = hub.dump();
+    else if (r.method == "GET" && r.path == "/thingpark/devices") out.body = thingpark.dump();
+    else if (r.method == "GET" && r.path == "/stats")
+      json_answer({{"hubDevices", hub.device_count()}, {"thingparkDevices", thingpark.device_count()},
+                   {"throttled", hub.throttled_count()}, {"calls", faults.counts()}});
+    else if (r.method == "DELETE" && r.path == "/faults") faults.clear();
+    else if (r.method == "POST" && r.path == "/faults") {
+      auto parsed = json::parse(r.body, "fault");
+      Status good = !parsed || !parsed->is_object() ? Status(fail(ErrorKind::kInvalid, "sim.fault", "a fault is a JSON object"))
+                                                    : faults.add(parsed->as_object());
+      if (!good) out.status = 400, json_answer({{"error", good.error().what}});
+    } else if (r.method == "POST" && r.path == "/advance") {
+      auto parsed = json::parse(r.body, "advance");
+      const int64_t seconds = parsed && parsed->is_object() ? json::int_or(parsed->as_object(), "seconds", -1) : -1;
+      if (seconds < 0) out.status = 400, json_answer({{"error", "give {\"seconds\":N}"}});
+      else clock.advance(std::chrono::seconds{seconds});
+    } else out.status = 404;
+    return out;
+  });
+  if (!control_server) return complain(control_server.error());
+
+  const auto at = [&](const auto& server) { return fmt::format("{}:{}", s.address, (*server)->port()); };
+  const std::string iothub = fmt::format("HostName={};SharedAccessKeyName=iothubowner;SharedAccessKey={}", at(hub_server), s.hub.policy_key);
+  const BlobSimOptions account;
+  const std::string web = fmt::format("DefaultEndpointsProtocol=http;AccountName={0};AccountKey={1};BlobEndpoint=http://{2}/{0};",
+                                      account.account, account.key, at(blob_server));
+  if (!s.write_ca.empty()) std::ofstream(s.write_ca) << authority->certificate();
+  if (!s.write_env.empty()) {
+    std::ofstream env(s.write_env);
+    env << "export iothub='" << iothub << "'\nexport AzureWebJobsStorage='" << web << "'\nexport actility_api_token_uri='http://"
+        << at(thingpark_server) << "/admin/latest/api/oauth/token'\nexport actility_api_devices_uri='http://"
+        << at(thingpark_server) << "/core/latest/api/devices'\nexport actility_api_client_id='" << s.thingpark.client_id
+        << "'\nexport actility_api_client_secret='" << s.thingpark.client_secret << "'\n";
+  }
+  fmt::print("{}\n", json::write(json::object{{"hub", "https://" + at(hub_server)}, {"blob", "http://" + at(blob_server)},
+                                              {"thingpark", "http://" + at(thingpark_server)},
+                                              {"control", "http://" + at(control_server)}}));
+  std::fflush(stdout);
+  int received = 0;
+  sigwait(&signals, &received);
+  for (auto* server : {&hub_server, &blob_server, &thingpark_server, &control_server}) (**server)->stop(std::chrono::milliseconds{0});
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings s;
+  CLI::App app{"twinstep-sim: a simulated IoT Hub with blob storage and a ThingPark, for rehearsals"};
+  app.add_option("--address", s.address, "where to listen")->capture_default_str();
+  app.add_option("--hub-port", s.hub_port, "HTTPS port of the hub, 0 = any");
+  app.add_option("--blob-port", s.blob_port, "port of the blob storage, 0 = any");
+  app.add_option("--thingpark-port", s.thingpark_port, "port of ThingPark, 0 = any");
+  app.add_option("--control-port", s.control_port, "port of the control API, 0 = any");
+  app.add_option("--write-ca", s.write_ca, "file for the certificate that clients must trust");
+  app.add_option("--write-env", s.write_env, "file of shell exports that twinstep understands");
+  app.add_option("--devices", s.devices, "devices in ThingPark")->capture_default_str();
+  const CLI::Validator percent([](std::string& text) { if (text.ends_with('%')) text.pop_back(); return std::string{}; }, "PERCENT");
+  app.add_option("--missing", s.missing, "share that the hub lacks")->transform(percent)->capture_default_str();
+  app.add_option("--orphaned", s.orphaned, "share of owned devices in the hub only")->transform(percent)->capture_default_str();
+  app.add_option("--changed", s.changed, "share with another tag")->transform(percent)->capture_default_str();
+  app.add_option("--foreign", s.foreign, "share of hub devices that nobody owns")->transform(percent)->capture_default_str();
+  app.add_option("--edge", s.edge, "share of Edge devices")->transform(percent)->capture_default_str();
+  app.add_option("--link", s.link, "name of the link that owns the seeded devices")->capture_default_str();
+  app.add_option("--seed", s.hub.seed, "the same seed makes the same registries")->capture_default_str();
+  app.add_option("--hub-name", s.hub.name, "host name that tokens may also be made for")->capture_default_str();
+  app.add_option("--tier", s.hub.tier, "tier")->check(CLI::IsMember({"F1", "B1", "B2", "B3", "S1", "S2", "S3"}))->capture_default_str();
+  app.add_option("--units", s.hub.units, "units")->check(CLI::Range(1, 200))->capture_default_str();
+  app.add_option("--max-devices", s.hub.max_devices, "device quota, 0 = as the tier has it");
+  app.add_option("--time-factor", s.time_factor, "rates, queues, jobs and lags run so many times as fast")->check(CLI::Range(0.01, 100000.0));
+  app.add_flag("--no-throttle", s.no_throttle, "answer any rate");
+  app.add_option("--index-lag-ms", s.lag_ms, "how late queries show new devices")->capture_default_str();
+  app.add_option("--ghost-seconds", s.ghost_s, "how long queries show deleted devices")->capture_default_str();
+  app.add_option("--clock-skew", s.hub_skew_s, "seconds that the hub's clock is ahead");
+  app.add_option("--entra-token", s.hub.bearer_token, "a Bearer token that the hub accepts");
+  app.add_flag("!--end-empty", s.thingpark.end_is_404, "ThingPark ends its list with [] instead of 404");
+  app.add_option("--thingpark-rate", s.thingpark.rate_per_second, "calls per second before 429, 0 = any");
+  app.add_option("--duplicate-status", s.thingpark.duplicate_status, "ThingPark's answer to an EUI that exists")->capture_default_str();
+  app.add_option("--fault", s.faults, "a fault as JSON, for example {\"server\":\"hub\",\"path\":\"/devices\",\"status\":503,\"times\":3}");
+  app.set_version_flag("--version", kVersion);
+  app.footer("Control API: GET /hub/devices, /thingpark/devices (NDJSON), /stats; POST and DELETE /faults; POST /advance\n"
+             "{\"seconds\":N}. A fault has server, method, path, skip, times, probability and one of: status (body,\n"
+             "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at.");
+  CLI11_PARSE(app, argc, argv);
+  return run(std::move(s));
+}

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "twinstep/base/rng.h"
+#include "twinstep/http/server.h"
+#include "twinstep/json/json.h"
+
+namespace twinstep::sims {
+
+/// Misbehaviour on command, in front of any simulator, and a count of what was asked.
+///
+/// A fault is a JSON object: `server` (hub, blob, thingpark or *), `method`, `path` (part of path and query), `skip`
+/// (calls let through first), `times` (then so many are hit, -1 = for ever), `probability`, and one effect: `status`
+/// with `body` and `retryAfter`; `delayMs`; `cutAfter` bytes; `drop` (not executed); `lost` (executed, answer lost);
+/// `page` with `repeat`, `missing`, `end` (empty list) or `notFound` at page number `at` of a numbered list;
+/// `shift` (a device of page 1 vanishes after page 1 was served).
+///
+/// Threads   any method, any thread.
+class FaultBox {
+ public:
+  explicit FaultBox(uint64_t seed) : rng_(seed) {}
+  Status add(const json::object& fault);
+  void clear();
+  /// Runs `handler` for `request` with whatever faults apply.
+  http::ServerResponse serve(std::string_view server, const http::ServerRequest& request, const http::Handler& handler);
+  /// Called by `shift`.
+  std::function<void()> on_shift;
+  json::object counts() const;  ///< calls by server, method and status
+
+ private:
+  struct Fault {
+    json::object what;
+    std::string server, method, path;
+    int64_t skip = 0, times = 1;
+    double probability = 1;
+  };
+  Rng rng_;
+  mutable std::mutex mutex_;  // guards all below
+  std::vector<Fault> faults_;
+  std::map<std::string, uint64_t> counts_;
+};
+
+}  // namespace twinstep::sims

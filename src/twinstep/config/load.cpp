@@ -1,0 +1,444 @@
+#include "twinstep/config/load.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "twinstep/base/units.h"
+#include "twinstep/config/environment.h"
+#include "twinstep/config/link_reader.h"
+#include "twinstep/config/values.h"
+#include "twinstep/yaml/document.h"
+
+extern char** environ;
+
+namespace twinstep::config {
+namespace {
+
+const std::vector<std::string> kTiers{"F1", "B1", "B2", "B3", "S1", "S2", "S3"};
+
+template <class List>
+auto by_name(List& list, std::string_view name) {
+  return std::find_if(list.begin(), list.end(), [&](const auto& one) { return same_name(one.name, name); });
+}
+
+/// Builds one Loaded from the file first and the environment on top of it.
+class Loader {
+ public:
+  explicit Loader(const LoadOptions& options) : options_(options), environment_(options.environment) {
+    lookup_ = [this](std::string_view name) { return environment_.get(name); };
+  }
+
+  Result<Loaded> run() {
+    TRY_ASSIGN(const std::string file, find_file());
+    if (!file.empty()) TRY(read_file(file));
+    TRY(read_environment());
+    TRY(check());
+    out_.warnings.insert(out_.warnings.begin(), warnings_.begin(), warnings_.end());
+    describe();
+    return std::move(out_);
+  }
+
+ private:
+  Result<std::string> find_file() {
+    if (!options_.file.empty()) return options_.file;
+    if (const auto named = environment_.get("TWINSTEP_CONFIG")) return *named;
+    std::error_code ignored;
+    return std::filesystem::exists("twinstep.yaml", ignored) ? std::string("twinstep.yaml") : std::string();
+  }
+
+  Status read_file(const std::string& path) {
+    TRY_ASSIGN(const yaml::Node root, yaml::load(path));
+    yaml::Diagnostics diagnostics(path);
+    yaml::MapReader map(root, diagnostics, "the configuration");
+    if (const yaml::Node* hubs = map.get("hubs"))
+      for (const auto& [name, node] : hubs->members) read_hub(name.scalar, node, diagnostics);
+    if (const yaml::Node* storage = map.get("storage")) read_storage(*storage, diagnostics);
+    if (const yaml::Node* externals = map.get("externals"))
+      for (const auto& [name, node] : externals->members) read_external(name.scalar, node, diagnostics);
+    if (const yaml::Node* links = map.get("links")) {
+      if (!links->is_sequence()) diagnostics.error(*links, "yaml.type", "'links' must be a list: each entry begins with '- name: ...'");
+      for (const yaml::Node& node : links->items) read_one_link(node, diagnostics);
+    }
+    if (const auto store = map.text("store")) set(out_.config.store, *store, "store", place(path, *map.get("store")));
+    if (const auto ca = map.text("ca_file")) set(out_.config.ca_file, *ca, "ca_file", place(path, *map.get("ca_file")));
+    if (const auto use = map.boolean("use_export_jobs")) {
+      out_.config.use_export_jobs = *use;
+      origin_["use_export_jobs"] = place(path, *map.get("use_export_jobs"));
+    }
+    if (const auto threshold = map.integer("job_threshold", 0, 1'000'000'000)) {
+      out_.config.job_threshold = static_cast<int>(*threshold);
+      origin_["job_threshold"] = place(path, *map.get("job_threshold"));
+    }
+    read_polling(map, "export_polling", out_.config.export_polling, diagnostics);
+    read_polling(map, "import_polling", out_.config.import_polling, diagnostics);
+    map.finish();
+    if (!diagnostics.ok()) return fail(diagnostics.combined());
+    return {};
+  }
+
+  static std::string place(const std::string& file, const yaml::Node& node) {
+    return fmt::format("{}:{}:{}", file, node.line, node.column);
+  }
+
+  void set(std::string& field, const std::string& value, const char* name, std::string origin) {
+    field = value;
+    origin_[name] = std::move(origin);
+  }
+
+  void read_polling(yaml::MapReader& map, const char* key, JobPolling& polling, yaml::Diagnostics& diagnostics) {
+    const yaml::Node* node = map.get(key);
+    if (!node) return;
+    yaml::MapReader inner(*node, diagnostics, key);
+    if (const auto interval = inner.duration("interval")) polling.interval = std::max(*interval, Millis{1000});
+    if (const auto attempts = inner.integer("attempts", 1, 1'000'000)) polling.attempts = static_cast<int>(*attempts);
+    inner.finish();
+    origin_[key] = place(diagnostics.file(), *node);
+  }
+
+  std::optional<Secret> secret(yaml::MapReader& map, std::string_view key, yaml::Diagnostics& diagnostics) {
+    const auto text = map.text(key);
+    if (!text) return {};
+    auto value = resolve_secret(*text, lookup_);
+    if (value) return std::move(*value);
+    diagnostics.error(*map.get(key), value.error().code, value.error().what);
+    return {};
+  }
+
+  void read_hub(const std::string& name, const yaml::Node& node, yaml::Diagnostics& diagnostics) {
+    Hub hub;
+    hub.name = name;
+    yaml::MapReader map(node, diagnostics, fmt::format("hub {}", name));
+    const auto connection = secret(map, "connection_string", diagnostics);
+    const auto host = map.text("host");
+    if (const auto tier = map.choice("tier", kTiers)) hub.tier = static_cast<Tier>(*tier);
+    if (const auto units = map.integer("units", 1, 200)) hub.units = static_cast<int>(*units);
+    if (const yaml::Node* entra = map.get("entra")) {
+      hub.entra.emplace();
+      yaml::MapReader inner(*entra, diagnostics, "entra");
+      const auto kind = inner.choice("kind", {"client-secret", "workload-identity", "managed-identity"});
+      hub.entra->kind = static_cast<EntraKind>(kind.value_or(0));
+      hub.entra->tenant = inner.text("tenant").value_or(environment_.get("AZURE_TENANT_ID").value_or(""));
+      hub.entra->client_id = inner.text("client_id").value_or(environment_.get("AZURE_CLIENT_ID").value_or(""));
+      if (auto value = secret(inner, "client_secret", diagnostics)) hub.entra->client_secret = *value;
+      else if (auto set = environment_.get("AZURE_CLIENT_SECRET")) hub.entra->client_secret = Secret(*set);
+      if (hub.entra->kind == EntraKind::kClientSecret &&
+          (hub.entra->tenant.empty() || hub.entra->client_id.empty() || hub.entra->client_secret.empty()))
+        diagnostics.error(*entra, "config.entra", "a client secret needs tenant, client_id and client_secret");
+      inner.finish();
+    }
+    if (connection) {
+      hub.connection_string = *connection;
+      if (auto parsed = hub_host(*connection)) hub.host = *parsed;
+      else diagnostics.error(*map.get("connection_string"), parsed.error().code, parsed.error().what);
+    }
+    if (host) hub.host = *host;
+    if (!map.get("connection_string") && !(host && hub.entra))
+      diagnostics.error(node, "config.hub-credentials",
+                        fmt::format("hub {} needs connection_string, or host and entra", name));
+    map.finish();
+    if (by_name(out_.config.hubs, name) != out_.config.hubs.end())
+      diagnostics.error(node, "config.duplicate-name", fmt::format("hub {} is here twice; names compare without case", name));
+    origin_["hubs." + name] = place(diagnostics.file(), node);
+    out_.config.hubs.push_back(std::move(hub));
+  }
+
+  void read_storage(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
+    yaml::MapReader map(node, diagnostics, "storage");
+    Storage storage;
+    map.need("connection_string");
+    if (auto value = secret(map, "connection_string", diagnostics)) storage.connection_string = *value;
+    if (const auto identity = map.boolean("identity_based_jobs")) storage.identity_based_jobs = *identity;
+    storage.user_assigned_identity = map.text("user_assigned_identity").value_or("");
+    map.finish();
+    origin_["storage"] = place(diagnostics.file(), node);
+    out_.config.storage = std::move(storage);
+  }
+
+  void read_external(const std::string& name, const yaml::Node& node, yaml::Diagnostics& diagnostics) {
+    External external;
+    external.name = name;
+    yaml::MapReader map(node, diagnostics, fmt::format("external {}", name));
+    map.need("provider");
+    external.provider = map.text("provider").value_or("");
+    std::vector<std::string> known;
+    bool know = false;
+    if (options_.provider_settings && !external.provider.empty()) {
+      auto names = options_.provider_settings(external.provider);
+      if (names) known = std::move(*names), know = true;
+      else diagnostics.error(*map.get("provider"), names.error().code, names.error().what);
+    }
+    if (const yaml::Node* settings = map.get("settings")) {
+      yaml::MapReader inner(*settings, diagnostics, fmt::format("settings of external {}", name));
+      for (const std::string& setting : known) inner.get(setting);
+      for (const auto& [key, value] : settings->members) {
+        if (!know) inner.get(key.scalar);
+        if (auto resolved = secret(inner, key.scalar, diagnostics); resolved && (!know || std::find(known.begin(), known.end(), key.scalar) != known.end()))
+          external.settings[key.scalar] = *resolved;
+      }
+      if (know) {
+        for (const auto& [key, value] : settings->members) {
+          if (std::find(known.begin(), known.end(), key.scalar) != known.end()) continue;
+          const std::string meant = nearest(key.scalar, known);
+          diagnostics.error(key, "yaml.unknown-key",
+                            fmt::format("provider {} has no setting '{}'{}", external.provider, key.scalar,
+                                        meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant)));
+        }
+      }
+    }
+    map.finish();
+    origin_["externals." + name] = place(diagnostics.file(), node);
+    out_.config.externals.push_back(std::move(external));
+  }
+
+  void read_one_link(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
+    Link link = read_link(node, diagnostics);
+    const auto check_name = [&](const auto& list, const std::string& name, const char* what) {
+      if (name.empty() || by_name(list, name) != list.end()) return;
+      std::vector<std::string> names;
+      for (const auto& one : list) names.push_back(one.name);
+      // Hubs may also come from the environment, which is read later.
+      if (environment_.get("iothub_" + name) || (same_name(name, "default") && environment_.get("iothub"))) return;
+      const std::string meant = nearest(name, names);
+      diagnostics.error(*node.find(what), "config.unknown-name",
+                        fmt::format("link {}: there is no {} '{}'{}", link.name, what, name,
+                                    meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant)));
+    };
+    check_name(out_.config.hubs, link.hub, "hub");
+    check_name(out_.config.externals, link.external, "external");
+    if (by_name(out_.config.links, link.name) != out_.config.links.end())
+      diagnostics.error(node, "config.duplicate-name",
+                        fmt::format("link {} is here twice; names compare without case", link.name));
+    origin_["links." + link.name] = place(diagnostics.file(), node);
+    out_.config.links.push_back(std::move(link));
+  }
+
+  Status environment_hub(const std::string& name, const std::string& variable, const std::string& value) {
+    auto host = hub_host(Secret(value));
+    if (!host) return fail_within(std::move(host), fmt::format("environment variable {}", variable));
+    auto found = by_name(out_.config.hubs, name);
+    Hub& hub = found != out_.config.hubs.end() ? *found : out_.config.hubs.emplace_back();
+    hub.name = name;
+    hub.connection_string = Secret(value);
+    hub.host = *host;
+    origin_["hubs." + name] = "environment " + variable;
+    if (const auto tier = environment_.get("TWINSTEP_TIER")) {
+      const auto at = std::find_if(kTiers.begin(), kTiers.end(), [&](const auto& t) { return same_name(t, *tier); });
+      if (at == kTiers.end())
+        return fail(ErrorKind::kInvalid, "config.environment",
+                    fmt::format("environment variable TWINSTEP_TIER is '{}'; it must be F1, B1, B2, B3, S1, S2 or S3", *tier));
+      hub.tier = static_cast<Tier>(at - kTiers.begin());
+    }
+    TRY_ASSIGN(const auto units, environment_.integer("TWINSTEP_UNITS", 1, warnings_));
+    if (units) hub.units = *units;
+    return {};
+  }
+
+  Status read_environment() {
+    Config& config = out_.config;
+    if (const auto value = environment_.get("iothub")) TRY(environment_hub("default", "iothub", *value));
+    for (const auto& [name, value] : environment_.with_prefix("iothub_"))
+      TRY(environment_hub(name, "iothub_" + name, value));
+
+    // The sample kept its own state in AzureWebJobsStorage; a hub cannot reach an emulator, so `storage` stands in then.
+    auto main_storage = environment_.get("AzureWebJobsStorage");
+    const auto second = environment_.get("storage");
+    std::string variable = "AzureWebJobsStorage";
+    if (second && (!main_storage || main_storage->find("UseDevelopmentStorage=true") != std::string::npos)) {
+      main_storage = second;
+      variable = "storage";
+    }
+    if (main_storage) {
+      if (!config.storage) config.storage.emplace();
+      config.storage->connection_string = Secret(*main_storage);
+      origin_["storage"] = "environment " + variable;
+    }
+
+    TRY(environment_external());
+    TRY_ASSIGN(const auto use, environment_.boolean("useJobToExportIoTHubDevices"));
+    if (use) config.use_export_jobs = *use, origin_["use_export_jobs"] = "environment useJobToExportIoTHubDevices";
+    TRY(integer("devicesChangeJobThreshold", 0, "job_threshold", [&](int n) { config.job_threshold = n; }));
+    const auto seconds = [](int n) { return Millis{static_cast<Millis::rep>(n) * 1000}; };
+    TRY(integer("retryIntervalForIoTHubExportJobInSeconds", 1, "export_polling",
+                [&](int n) { config.export_polling.interval = seconds(n); }));
+    TRY(integer("retryAttemptsForIoTHubExportJob", 1, "export_polling", [&](int n) { config.export_polling.attempts = n; }));
+    TRY(integer("retryIntervalForIoTHubImportJobInSeconds", 1, "import_polling",
+                [&](int n) { config.import_polling.interval = seconds(n); }));
+    TRY(integer("retryAttemptsForIoTHubImportJob", 1, "import_polling", [&](int n) { config.import_polling.attempts = n; }));
+    if (const auto ca = environment_.get("TWINSTEP_CA_FILE")) set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
+    if (const auto store = environment_.get("TWINSTEP_STORE")) set(config.store, *store, "store", "environment TWINSTEP_STORE");
+    if (!options_.ca_file.empty()) set(config.ca_file, options_.ca_file, "ca_file", "flag --ca-file");
+    if (!options_.store.empty()) set(config.store, options_.store, "store", "flag --store");
+    for (auto& warning : environment_.near_misses()) warnings_.push_back(std::move(warning));
+    return {};
+  }
+
+  template <class Use>
+  Status integer(const char* variable, int least, const char* name, Use use) {
+    TRY_ASSIGN(const auto value, environment_.integer(variable, least, warnings_));
+    if (value) {
+      use(*value);
+      origin_[name] = fmt::format("environment {}", variable);
+    }
+    return {};
+  }
+
+  /// The external system and the link that the sample's variables describe, when the file has none.
+  Status environment_external() {
+    Config& config = out_.config;
+    const std::string wanted = environment_.get("externalSystemName").value_or("Actility");
+    std::string provider = wanted;
+    for (char& c : provider) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    static const std::map<std::string, std::string> kSettings{{"tokenUri", "actility_api_token_uri"},
+                                                              {"devicesUri", "actility_api_devices_uri"},
+                                                              {"clientId", "actility_api_client_id"},
+                                                              {"clientSecret", "actility_api_client_secret"}};
+    External external;
+    external.name = provider;
+    external.provider = provider;
+    if (provider == "actility")
+      for (const auto& [setting, variable] : kSettings)
+        if (const auto value = environment_.get(variable)) external.settings[setting] = Secret(*value);
+    const bool named = environment_.get("externalSystemName").has_value();
+    if (config.externals.empty() && (named || !external.settings.empty())) {
+      if (options_.provider_settings) {
+        auto known = options_.provider_settings(provider);
+        if (!known) return fail_within(std::move(known), fmt::format("environment variable externalSystemName '{}'", wanted));
+      }
+      origin_["externals." + external.name] = "environment actility_api_*";
+      config.externals.push_back(std::move(external));
+    } else {
+      // Settings of the file's externals of that provider that are not in the file come from the environment.
+      for (External& one : config.externals)
+        if (same_name(one.provider, "actility"))
+          for (const auto& [setting, variable] : kSettings)
+            if (const auto value = environment_.get(variable)) one.settings[setting] = Secret(*value);
+    }
+    if (config.links.empty() && config.hubs.size() == 1 && config.externals.size() == 1 &&
+        environment_.get("iothub")) {
+      Link link;
+      link.name = "default";
+      link.hub = config.hubs.front().name;
+      link.external = config.externals.front().name;
+      link.schedule = "0 * * * *";
+      link.deletes = Deletes::kDelete;
+      origin_["links.default"] = "environment";
+      TRY_ASSIGN(const auto enabled, environment_.boolean("ioTHubSynchronizerEnabled"));
+      if (enabled && !*enabled) link.schedule.clear();
+      config.links.push_back(std::move(link));
+    } else if (config.links.empty() && config.externals.size() == 1 && environment_.get("iothub")) {
+      Link link;
+      link.name = "default";
+      link.hub = "default";
+      link.external = config.externals.front().name;
+      link.schedule = "0 * * * *";
+      link.deletes = Deletes::kDelete;
+      origin_["links.default"] = "environment";
+      config.links.push_back(std::move(link));
+    }
+    return {};
+  }
+
+  Status check() {
+    for (const Link& link : out_.config.links) {
+      if (!out_.config.find_hub(link.hub))
+        return fail(ErrorKind::kInvalid, "config.unknown-name", fmt::format("link {}: there is no hub '{}'", link.name, link.hub));
+      if (!out_.config.find_external(link.external))
+        return fail(ErrorKind::kInvalid, "config.unknown-name",
+                    fmt::format("link {}: there is no external system '{}'", link.name, link.external));
+      if (link.name.find_first_of("\"\\\n") != std::string::npos || link.name.size() > 128)
+        return fail(ErrorKind::kInvalid, "config.bad-name",
+                    fmt::format("link name '{}' must have at most 128 characters and no quotes", link.name));
+    }
+    if (!out_.config.store.empty() && !out_.config.store.starts_with("sqlite:"))
+      return fail(ErrorKind::kInvalid, "config.store",
+                  fmt::format("store must be sqlite:PATH in this version (it begins with '{}')",
+                              out_.config.store.substr(0, out_.config.store.find(':'))));
+    return {};
+  }
+
+  std::string origin(const std::string& name) const {
+    const auto found = origin_.find(name);
+    return found == origin_.end() ? "default" : found->second;
+  }
+
+  void describe() {
+    auto& values = out_.values;
+    const Config& config = out_.config;
+    for (const Hub& hub : config.hubs) {
+      const std::string at = origin("hubs." + hub.name);
+      values.push_back({fmt::format("hubs.{}.host", hub.name), hub.host, at});
+      values.push_back({fmt::format("hubs.{}.credentials", hub.name), hub.entra ? "Entra ID" : "connection string ***", at});
+      values.push_back({fmt::format("hubs.{}.tier", hub.name), fmt::format("{} x {}", to_string(hub.tier), hub.units), at});
+    }
+    values.push_back({"storage", config.storage ? "connection string ***" : "none: no jobs, queries and bulk calls instead",
+                      origin("storage")});
+    for (const External& external : config.externals) {
+      const std::string at = origin("externals." + external.name);
+      values.push_back({fmt::format("externals.{}.provider", external.name), external.provider, at});
+      for (const auto& [setting, value] : external.settings)
+        values.push_back({fmt::format("externals.{}.settings.{}", external.name, setting), "***", at});
+    }
+    for (const Link& link : config.links) {
+      const std::string at = origin("links." + link.name);
+      const auto add = [&](const char* key, std::string value) {
+        values.push_back({fmt::format("links.{}.{}", link.name, key), std::move(value), at});
+      };
+      add("hub", link.hub);
+      add("external", link.external);
+      add("master", link.master == Master::kExternal ? "external" : "hub");
+      add("schedule", link.schedule.empty() ? "none" : link.schedule);
+      add("scope", std::string(to_string(link.scope)));
+      add("deletes", std::string(to_string(link.deletes)));
+      add("limits", fmt::format("deletes {}, updates {}, shrink {}", to_string(link.limits.deletes),
+                                to_string(link.limits.updates), to_string(link.limits.shrink)));
+    }
+    values.push_back({"store", config.store.empty() ? "the user's state folder" : config.store, origin("store")});
+    values.push_back({"ca_file", config.ca_file.empty() ? "the system's" : config.ca_file, origin("ca_file")});
+    values.push_back({"use_export_jobs", config.use_export_jobs ? "true" : "false", origin("use_export_jobs")});
+    values.push_back({"job_threshold", fmt::format("{}", config.job_threshold), origin("job_threshold")});
+    const auto polling = [](const JobPolling& p) { return fmt::format("every {}, {} times", format_duration(p.interval), p.attempts); };
+    values.push_back({"export_polling", polling(config.export_polling), origin("export_polling")});
+    values.push_back({"import_polling", polling(config.import_polling), origin("import_polling")});
+  }
+
+  const LoadOptions& options_;
+  Environment environment_;
+  EnvironmentLookup lookup_;
+  Loaded out_;
+  std::vector<std::string> warnings_;
+  std::map<std::string, std::string> origin_;
+};
+
+}  // namespace
+
+std::map<std::string, std::string> process_environment() {
+  std::map<std::string, std::string> out;
+  for (char** entry = environ; entry && *entry; ++entry) {
+    const std::string_view text(*entry);
+    const size_t equals = text.find('=');
+    if (equals != std::string_view::npos) out.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return out;
+}
+
+Result<Loaded> load(const LoadOptions& options) { return Loader(options).run(); }
+
+std::string_view to_string(Tier tier) { return kTiers[static_cast<size_t>(tier)]; }
+std::string_view to_string(Scope scope) { return scope == Scope::kOwned ? "owned" : "whole-hub"; }
+std::string_view to_string(Deletes deletes) {
+  switch (deletes) {
+    case Deletes::kDelete: return "delete";
+    case Deletes::kDisable: return "disable";
+    case Deletes::kNever: break;
+  }
+  return "never";
+}
+std::string to_string(const Limit& limit) {
+  if (limit.count) return fmt::format("{}", *limit.count);
+  return limit.percent ? fmt::format("{}%", *limit.percent) : "none";
+}
+
+}  // namespace twinstep::config

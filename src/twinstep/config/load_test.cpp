@@ -1,0 +1,148 @@
+#include "twinstep/config/load.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace twinstep::config {
+namespace {
+
+const char* const kHub = "HostName=contoso.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0";
+
+class ConfigLoad : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "twinstep-config-XXXXXX").string();
+    folder = mkdtemp(pattern.data());
+  }
+  void TearDown() override { std::filesystem::remove_all(folder); }
+
+  Result<Loaded> from(const std::string& yaml, std::map<std::string, std::string> environment = {}) {
+    const std::string path = folder + "/twinstep.yaml";
+    std::ofstream(path) << yaml;
+    LoadOptions options{.file = path, .environment = std::move(environment), .store = {}, .ca_file = {}, .provider_settings = settings};
+    return load(options);
+  }
+  Result<Loaded> from_environment(std::map<std::string, std::string> environment) {
+    environment["TWINSTEP_CONFIG"] = "";
+    return load({.file = {}, .environment = std::move(environment), .store = {}, .ca_file = {}, .provider_settings = settings});
+  }
+  static Result<std::vector<std::string>> settings(const std::string& provider) {
+    if (provider == "actility") return std::vector<std::string>{"tokenUri", "devicesUri", "clientId", "clientSecret"};
+    return fail(ErrorKind::kInvalid, "definition.unknown", fmt::format("there is no provider '{}'", provider));
+  }
+  std::string folder;
+};
+
+const std::map<std::string, std::string> kSample{{"iothub", kHub},
+                                                 {"AzureWebJobsStorage", "AccountName=a;AccountKey=a2V5"},
+                                                 {"actility_api_token_uri", "https://tp/token"},
+                                                 {"actility_api_devices_uri", "https://tp/devices"},
+                                                 {"ACTILITY_API_CLIENT_ID", "me"},
+                                                 {"actility_api_client_secret", "hush"}};
+
+TEST_F(ConfigLoad, SamplesVariablesAloneMakeTheDefaultLink) {
+  const auto loaded = from_environment(kSample);
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  const Config& config = loaded->config;
+  ASSERT_EQ(config.links.size(), 1u);
+  const Link& link = config.links.front();
+  EXPECT_EQ(link.name, "default");
+  EXPECT_EQ(link.deletes, Deletes::kDelete);
+  EXPECT_EQ(link.scope, Scope::kOwned);
+  EXPECT_EQ(link.schedule, "0 * * * *");
+  EXPECT_EQ(config.find_hub("DEFAULT")->host, "contoso.azure-devices.net");
+  EXPECT_EQ(config.externals.front().settings.at("clientId").reveal(), "me");
+  ASSERT_TRUE(config.storage);
+  for (const auto& value : loaded->values) {
+    EXPECT_EQ(value.value.find("hush"), std::string::npos);
+    EXPECT_EQ(value.value.find("c2VjcmV0"), std::string::npos);
+  }
+}
+
+TEST_F(ConfigLoad, SecondStorageStandsInForTheEmulator) {
+  auto environment = kSample;
+  environment["AzureWebJobsStorage"] = "UseDevelopmentStorage=true";
+  environment["storage"] = "AccountName=b;AccountKey=a2V5";
+  EXPECT_EQ(from_environment(environment)->config.storage->connection_string.reveal(), "AccountName=b;AccountKey=a2V5");
+  environment.erase("storage");
+  EXPECT_EQ(from_environment(environment)->config.storage->connection_string.reveal(), "UseDevelopmentStorage=true");
+}
+
+TEST_F(ConfigLoad, NumbersOfTheSampleAreCheckedByNameAndBound) {
+  auto environment = kSample;
+  environment["devicesChangeJobThreshold"] = "many";
+  const auto bad = from_environment(environment);
+  ASSERT_FALSE(bad);
+  EXPECT_NE(bad.error().what.find("devicesChangeJobThreshold"), std::string::npos);
+  environment["devicesChangeJobThreshold"] = "0";
+  environment["retryAttemptsForIoTHubExportJob"] = "0";
+  environment["useJobToExportIoTHubDevices"] = "False";
+  environment["actility_api_token_url"] = "x";
+  const auto good = from_environment(environment);
+  ASSERT_TRUE(good) << good.error().what;
+  EXPECT_EQ(good->config.job_threshold, 0);
+  EXPECT_EQ(good->config.export_polling.attempts, 1);
+  EXPECT_FALSE(good->config.use_export_jobs);
+  ASSERT_EQ(good->warnings.size(), 2u);
+  EXPECT_NE(good->warnings[1].find("actility_api_token_uri"), std::string::npos);
+}
+
+TEST_F(ConfigLoad, EnvironmentWinsOverTheFile) {
+  const auto loaded = from("hubs: {default: {connection_string: \"" + std::string(kHub) + "\"}}\njob_threshold: 5\n",
+                           {{"devicesChangeJobThreshold", "7"}, {"iothub_East", kHub}});
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_EQ(loaded->config.job_threshold, 7);
+  EXPECT_NE(loaded->config.find_hub("east"), nullptr);
+}
+
+TEST_F(ConfigLoad, CompleteFileIsReadWithItsSecrets) {
+  const auto loaded = from(R"(
+hubs: { contoso: { connection_string: "env:HUB", tier: S3, units: 2 } }
+externals:
+  thingpark: { provider: actility, settings: { tokenUri: "https://tp/token", clientSecret: "env:TP" } }
+links:
+  - { name: one, hub: Contoso, external: thingpark, deletes: disable, limits: { deletes: 5%, updates: 100 }, include: [edge] }
+store: sqlite:/var/lib/twinstep/twinstep.db
+export_polling: { interval: 10s, attempts: 30 }
+)",
+                           {{"HUB", kHub}, {"TP", "hush"}});
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  const Config& config = loaded->config;
+  EXPECT_EQ(config.find_hub("contoso")->tier, Tier::kS3);
+  EXPECT_EQ(config.find_link("ONE")->limits.updates.count, 100u);
+  EXPECT_TRUE(config.find_link("one")->include_edge);
+  EXPECT_EQ(config.externals.front().settings.at("clientSecret").reveal(), "hush");
+  EXPECT_EQ(config.export_polling.attempts, 30);
+}
+
+TEST_F(ConfigLoad, EveryMistakeNamesItsPlaceAndTheNearestName) {
+  const struct {
+    std::string yaml;
+    const char* expected;
+  } kCases[] = {
+      {"hub: {}\n", "twinstep.yaml:1:1: unknown key 'hub' in the configuration; did you mean 'hubs'?"},
+      {"hubs:\n  a: {host: x}\n", "twinstep.yaml:2:6: hub a needs connection_string, or host and entra"},
+      {"hubs: {a: {connection_string: 'HostName=x'}}\n", "SharedAccessKeyName"},
+      {"externals: {t: {provider: actility, settings: {tokenUrl: x}}}\n", "did you mean 'tokenUri'?"},
+      {"externals: {t: {provider: banana}}\n", "there is no provider 'banana'"},
+      {"hubs: {contoso: {host: h, entra: {kind: managed-identity}}}\nexternals: {t: {provider: actility}}\n"
+       "links:\n  - {name: l, hub: contosso, external: t, deletes: never}\n",
+       "twinstep.yaml:4:20: link l: there is no hub 'contosso'; did you mean 'contoso'?"},
+      {"hubs: {contoso: {host: h, entra: {kind: managed-identity}}}\nexternals: {t: {provider: actility}}\n"
+       "links:\n  - {name: l, hub: contoso, external: t}\n",
+       "deletes: never"},
+      {"store: postgresql://x\n", "sqlite:PATH"},
+  };
+  for (const auto& one : kCases) {
+    const auto loaded = from(one.yaml);
+    ASSERT_FALSE(loaded) << one.yaml;
+    EXPECT_NE(loaded.error().what.find(one.expected), std::string::npos) << loaded.error().what;
+    EXPECT_EQ(loaded.error().kind, ErrorKind::kInvalid);
+  }
+}
+
+}  // namespace
+}  // namespace twinstep::config

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "twinstep/base/result.h"
+#include "twinstep/base/secret.h"
+#include "twinstep/config/config.h"
+
+/// The single values of a configuration, read from text. The same rules hold for a file, the environment and a flag.
+/// Threads: pure functions. Errors: kInvalid with codes "config.*"; callers put the place of the value in front.
+namespace twinstep::config {
+
+/// The value of an environment variable, or empty when it is not set.
+using EnvironmentLookup = std::function<std::optional<std::string>(std::string_view name)>;
+
+/// Names of hubs, links and settings compare without ASCII case.
+bool same_name(std::string_view a, std::string_view b);
+
+/// "10%" (0 to 100) or a count of devices such as "500".
+/// Errors  "config.bad-limit".
+Result<Limit> parse_limit(std::string_view text);
+
+/// Text as it stands, or what "env:NAME" and "file:/path" refer to; one line end closing a file is dropped.
+/// Blocking: reads the file. Errors  "config.secret-missing", naming the reference and never its value.
+Result<Secret> resolve_secret(std::string_view text, const EnvironmentLookup& environment);
+
+/// The host of an IoT Hub connection string that has HostName, SharedAccessKeyName and SharedAccessKey.
+/// Errors  "config.bad-connection-string", naming the part that is missing.
+Result<std::string> hub_host(const Secret& connection_string);
+
+}  // namespace twinstep::config

@@ -1,0 +1,178 @@
+#include "twinstep/providers/list_cutter.h"
+
+#include "twinstep/json/canonical.h"
+
+namespace twinstep::providers {
+
+namespace {
+
+constexpr size_t kLongestItem = 1 << 20;
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  return text;
+}
+
+}  // namespace
+
+ListCutter::ListCutter(std::string_view pointer) {
+  for (size_t i = 0; i < pointer.size(); ++i) {
+    if (pointer[i] == '/') {
+      path_.emplace_back();
+    } else if (pointer[i] == '~' && i + 1 < pointer.size()) {
+      path_.back().push_back(pointer[++i] == '0' ? '~' : '/');
+    } else {
+      path_.back().push_back(pointer[i]);
+    }
+  }
+}
+
+void ListCutter::give_up(std::string_view why) {
+  if (why_incomplete_.empty()) why_incomplete_ = fmt::format("line {}: {}", line_, why);
+}
+
+Status ListCutter::feed(std::string_view chunk, const Sink& item, const BrokenSink& broken) {
+  if (form_ == Form::kUnknown) {
+    text_.append(chunk);
+    std::string_view head = text_;
+    if (head.starts_with("\xEF\xBB\xBF")) head.remove_prefix(3);
+    const size_t first = head.find_first_not_of(" \t\r\n");
+    if (first == std::string_view::npos) return {};
+    form_ = head[first] == '{' && path_.empty() ? Form::kLines : Form::kStream;
+    const std::string all(head);
+    text_.clear();
+    return feed(all, item, broken);
+  }
+  if (form_ == Form::kLines) return lines(chunk, item, broken);
+  for (char c : chunk) {
+    if (!why_incomplete_.empty()) return {};
+    if (c == '\n') ++line_;
+    TRY(stream(c, item, broken));
+  }
+  return {};
+}
+
+Status ListCutter::lines(std::string_view chunk, const Sink& item, const BrokenSink& broken) {
+  while (!chunk.empty()) {
+    const size_t end = chunk.find('\n');
+    if (text_.size() <= kLongestItem) text_.append(chunk.substr(0, end));
+    if (end == std::string_view::npos) return {};
+    chunk.remove_prefix(end + 1);
+    const std::string_view line = trimmed(text_);
+    Status done;
+    if (line.size() > kLongestItem) {
+      done = broken(line.substr(0, 200), line_, "the line is longer than 1 MiB");
+    } else if (!line.empty()) {
+      done = item(line, line_);
+    }
+    text_.clear();
+    ++line_;
+    if (!done) return done;
+  }
+  return {};
+}
+
+Status ListCutter::end_of_scalar(const BrokenSink& broken) {
+  if (text_.empty()) return {};
+  std::string text;
+  text.swap(text_);
+  return broken(std::string_view(text).substr(0, 200), line_, "not a JSON object");
+}
+
+Status ListCutter::stream(char c, const Sink& item, const BrokenSink& broken) {
+  const bool in_item = item_depth_ > 0;
+  const bool list_level = !in_item && !levels_.empty() && levels_.back().list;
+  if (in_item) text_.push_back(c);
+  if (text_.size() > kLongestItem) return give_up("an item is longer than 1 MiB"), Status{};
+  if (in_string_) {
+    if (!in_item && keeps_ && c != '"') text_.push_back(c);
+    if (escaped_) {
+      escaped_ = false;
+    } else if (c == '\\') {
+      escaped_ = true;
+    } else if (c == '"') {
+      in_string_ = false;
+      if (!in_item && keeps_ && !list_level) {
+        Level& level = levels_.back();
+        level.key_matches = level.on_path && levels_.size() <= path_.size() && text_ == path_[levels_.size() - 1];
+        text_.clear();
+      }
+      keeps_ = false;
+    }
+    return {};
+  }
+  switch (c) {
+    case '"':
+      if (levels_.empty()) return give_up("text outside of a list"), Status{};
+      in_string_ = true;
+      keeps_ = !in_item && (list_level || (levels_.back().open == '{' && levels_.back().expects_key));
+      if (list_level) text_.push_back('"');
+      return {};
+    case '{':
+    case '[': {
+      Level level;
+      level.open = c;
+      const bool at_root = levels_.empty();
+      const bool leads = at_root || (levels_.back().on_path && levels_.back().key_matches);
+      if (!in_item && leads && !list_level) {
+        const size_t depth = levels_.size();  // names of the path that are behind us
+        level.list = c == '[' && (depth == path_.size() || at_root);
+        level.on_path = c == '{' && depth < path_.size();
+        list_seen_ = list_seen_ || level.list;
+      }
+      levels_.push_back(level);
+      if (list_level && c == '{') {
+        item_depth_ = levels_.size();
+        item_line_ = line_;
+        text_ = "{";
+      } else if (list_level) {
+        item_depth_ = levels_.size();
+        item_line_ = line_;
+        text_ = "[";
+      }
+      return {};
+    }
+    case '}':
+    case ']': {
+      if (levels_.empty() || (levels_.back().open == '{') != (c == '}')) return give_up("a bracket closes that was not open"), Status{};
+      if (list_level) TRY(end_of_scalar(broken));
+      const bool item_ends = in_item && levels_.size() == item_depth_;
+      levels_.pop_back();
+      if (!item_ends) return {};
+      item_depth_ = 0;
+      std::string text;
+      text.swap(text_);
+      const Status done = c == '}' ? item(text, item_line_)
+                                   : broken(std::string_view(text).substr(0, 200), item_line_, "not a JSON object");
+      text.clear();
+      text_.swap(text);  // keeps the buffer
+      return done;
+    }
+    case ':':
+      if (!in_item && !levels_.empty()) levels_.back().expects_key = false;
+      return {};
+    case ',':
+      if (in_item || levels_.empty()) return {};
+      levels_.back().expects_key = true;
+      levels_.back().key_matches = false;
+      return list_level ? end_of_scalar(broken) : Status{};
+    default:
+      if (is_space(c) || in_item) return {};
+      if (levels_.empty()) return give_up("text outside of a list"), Status{};
+      if (list_level) text_.push_back(c);
+      return {};
+  }
+}
+
+Status ListCutter::finish(const Sink& item, const BrokenSink& broken) {
+  if (form_ == Form::kLines) return lines("\n", item, broken);
+  if (form_ == Form::kUnknown) return {};  // an empty file is an empty list
+  if (!levels_.empty() || in_string_) give_up("the text ends in the middle of a list");
+  if (!list_seen_) give_up("there is no list in it");
+  return {};
+}
+
+}  // namespace twinstep::providers
