@@ -1,0 +1,75 @@
+#include "twinstep/plan/guard.h"
+
+#include <gtest/gtest.h>
+
+namespace twinstep::plan {
+namespace {
+
+Counts counts_of(uint64_t owned, uint64_t deletes, uint64_t updates = 0) {
+  Counts counts;
+  counts.owned = owned;
+  counts.deletes = deletes;
+  counts.updates = updates;
+  counts.external_devices = owned;
+  return counts;
+}
+
+TEST(Guard, AllowsExactlyTheShareOfOwnedDevicesAndNotOneMore) {
+  EXPECT_TRUE(check_limits(counts_of(30, 3), {}, {}).ok());
+  const Verdict verdict = check_limits(counts_of(30, 4), {}, {});
+  ASSERT_EQ(verdict.tripped.size(), 1u);
+  EXPECT_EQ(verdict.tripped[0].rule, "deletes");
+  EXPECT_EQ(verdict.tripped[0].found, 4u);
+  EXPECT_EQ(verdict.tripped[0].limit, 3u);
+  EXPECT_FALSE(verdict.permit.deletes);
+  EXPECT_TRUE(verdict.permit.updates);
+}
+
+TEST(Guard, AppliesPercentagesFromTenOwnedDevicesUpOnly) {
+  EXPECT_TRUE(check_limits(counts_of(9, 9, 9), {}, {}).ok());
+  EXPECT_FALSE(check_limits(counts_of(10, 2), {}, {}).ok());
+}
+
+TEST(Guard, CountsDisablesAsDeletesAndAdoptsNotAsUpdates) {
+  Counts counts = counts_of(20, 1);
+  counts.disables = 2;
+  counts.adopts = 20;
+  const Verdict verdict = check_limits(counts, {}, {});
+  ASSERT_EQ(verdict.tripped.size(), 1u);
+  EXPECT_EQ(verdict.tripped[0].found, 3u);
+  EXPECT_TRUE(verdict.permit.updates);
+}
+
+TEST(Guard, AppliesAnAbsoluteNumberToSmallRegistriesToo) {
+  config::Limits limits;
+  limits.updates = {{}, 2};
+  EXPECT_TRUE(check_limits(counts_of(5, 0, 2), limits, {}).ok());
+  EXPECT_FALSE(check_limits(counts_of(5, 0, 3), limits, {}).permit.updates);
+}
+
+TEST(Guard, StopsDeletesWhenTheMasterListShrankTooMuch) {
+  const LastRun last{100, 100, {}};
+  Counts counts = counts_of(100, 1);
+  counts.external_devices = 80;
+  EXPECT_TRUE(check_limits(counts, {}, last).ok());
+  counts.external_devices = 79;
+  const Verdict verdict = check_limits(counts, {}, last);
+  ASSERT_EQ(verdict.tripped.size(), 1u);
+  EXPECT_EQ(verdict.tripped[0].rule, "shrink");
+  EXPECT_EQ(verdict.tripped[0].limit, 80u);
+  EXPECT_FALSE(verdict.permit.deletes);
+}
+
+TEST(Guard, PermitsNothingOnAnEmptyListAndNoDeletesOnAnUnprovenOne) {
+  const Verdict empty = check_limits(Counts{}, {}, {}, {}, true);
+  EXPECT_FALSE(empty.permit.deletes);
+  EXPECT_FALSE(empty.permit.updates);
+  const Verdict unproven = check_limits(counts_of(20, 0, 1), {}, {}, {"page 3 answered 404"});
+  ASSERT_FALSE(unproven.ok());
+  EXPECT_NE(unproven.tripped[0].text.find("page 3 answered 404"), std::string::npos);
+  EXPECT_FALSE(unproven.permit.deletes);
+  EXPECT_TRUE(unproven.permit.updates);
+}
+
+}  // namespace
+}  // namespace twinstep::plan
