@@ -5,19 +5,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "twinstep/plan/plan_json.h"
 
 namespace twinstep::plan {
 namespace {
 
-// The digest has the last line for itself, so that `head -n -1 plan.json | sha256sum` tells it.
-constexpr std::string_view kTailBegin = "\"sha256\":\"";
-constexpr std::string_view kTailEnd = "\"}\n";
-constexpr std::string_view kChangesBegin = "\"changes\":[";
 constexpr size_t kBuffer = 256 * 1024;
 
 tl::unexpected<Error> write_failed(const std::string& path, int why) {
@@ -67,7 +63,7 @@ Status PlanWriter::write(const Change& change) {
 
 Status PlanWriter::finish() {
   TRY(opened_);
-  TRY(put("\n],\n"));
+  TRY(put(fmt::format("\n{}\n", kChangesEnd)));
   line_ = kTailBegin;
   line_ += digest_.hex_digest();
   line_ += kTailEnd;

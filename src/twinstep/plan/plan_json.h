@@ -1,11 +1,18 @@
 #pragma once
 
-#include <string>
+#include <string_view>
 
 #include "twinstep/plan/plan_file.h"
 
-/// The JSON members of a plan, apart from how they lie in the file.
+/// The parts of a plan file, for its writer and its reader.
 namespace twinstep::plan {
+
+// How the members lie in the file. The digest has the last line for itself, so that `head -n -1 plan.json | sha256sum`
+// tells it.
+inline constexpr std::string_view kChangesBegin = "\"changes\":[";
+inline constexpr std::string_view kChangesEnd = "],";
+inline constexpr std::string_view kTailBegin = "\"sha256\":\"";
+inline constexpr std::string_view kTailEnd = "\"}\n";
 
 /// As to_json(Change). Errors  kCorrupt: the change's tags are no JSON object.
 Result<json::object> change_object(const Change& change);

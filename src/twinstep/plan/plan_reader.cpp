@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "twinstep/plan/exact_json.h"
 #include "twinstep/plan/plan_file.h"
@@ -14,9 +15,6 @@
 namespace twinstep::plan {
 namespace {
 
-constexpr std::string_view kTailBegin = "\"sha256\":\"";
-constexpr std::string_view kTailEnd = "\"}\n";
-constexpr std::string_view kChangesBegin = "\"changes\":[";
 constexpr size_t kHexDigits = 64;
 constexpr size_t kTail = kTailBegin.size() + kHexDigits + kTailEnd.size();
 constexpr size_t kBuffer = 256 * 1024;
@@ -273,7 +271,7 @@ Status PlanReader::changes(const ChangeSink& sink) const {
     if (!line) return bad(line.error());
     if (!*line) return bad(Error{ErrorKind::kCorrupt, "the list of changes does not end", {}, {}, 0, {}, {}});
     std::string_view text = **line;
-    if (text == "],") return {};
+    if (text == kChangesEnd) return {};
     if (text.ends_with(',')) text.remove_suffix(1);
     const auto o = parse_object_exactly(text, "the line");
     if (!o) return bad(o.error());
