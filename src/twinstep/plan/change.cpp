@@ -18,8 +18,10 @@ constexpr std::array<std::pair<Op, std::string_view>, 5> kOps{{{Op::kCreate, "cr
 void lay_over(json::object& into, const json::object& more) {
   for (const auto& member : more) {
     json::value& place = into[member.key()];
-    if (place.is_object() && member.value().is_object()) lay_over(place.get_object(), member.value().get_object());
-    else place = member.value();
+    if (place.is_object() && member.value().is_object())
+      lay_over(place.get_object(), member.value().get_object());
+    else
+      place = member.value();
   }
 }
 
@@ -40,7 +42,7 @@ void merge_patch(json::object& into, const json::object& patch) {
 
 struct CountName {
   std::string_view name;
-  uint64_t Counts::* member;
+  uint64_t Counts::*member;
   bool needed;  ///< the nine of diff's summary; the others may be absent in what an older version wrote
 };
 
@@ -84,9 +86,12 @@ std::optional<Op> op_from(std::string_view name) {
 
 std::string_view to_string(Problem::Kind kind) {
   switch (kind) {
-    case Problem::Kind::kConflict: return "conflict";
-    case Problem::Kind::kInvalid: return "invalid";
-    case Problem::Kind::kBroken: return "broken";
+    case Problem::Kind::kConflict:
+      return "conflict";
+    case Problem::Kind::kInvalid:
+      return "invalid";
+    case Problem::Kind::kBroken:
+      return "broken";
   }
   return "unknown";
 }
@@ -109,8 +114,9 @@ Result<json::object> all_tags_after(const Change& change) {
   if (!change.hub_tags.empty()) {
     TRY_ASSIGN(tags, parse_object_exactly(change.hub_tags.reveal(), "the listed tags of a device"));
   } else if (change.op != Op::kCreate) {
-    return fail(ErrorKind::kInvalid, "plan.tags-not-kept",
-                fmt::format("{}: its complete tags are not known, because the listing did not keep them", change.id.value));
+    return fail(
+        ErrorKind::kInvalid, "plan.tags-not-kept",
+        fmt::format("{}: its complete tags are not known, because the listing did not keep them", change.id.value));
   }
   TRY_ASSIGN(const json::object patch, tags_to_write(change));
   merge_patch(tags, patch);

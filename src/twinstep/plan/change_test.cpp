@@ -21,7 +21,8 @@ Change change_with(Op op, std::string tags, std::string secrets = {}, std::strin
 }
 
 TEST(Change, NamesOfOperationsReadBack) {
-  for (const Op op : {Op::kCreate, Op::kUpdate, Op::kDelete, Op::kDisable, Op::kAdopt}) EXPECT_EQ(op_from(to_string(op)), op);
+  for (const Op op : {Op::kCreate, Op::kUpdate, Op::kDelete, Op::kDisable, Op::kAdopt})
+    EXPECT_EQ(op_from(to_string(op)), op);
   EXPECT_FALSE(op_from("enable"));
   EXPECT_FALSE(op_from(""));
 }
@@ -76,13 +77,18 @@ TEST(Change, RefusesNestingWithoutEnd) {
 
 TEST(Change, ReplacesBytesThatAreNoText) {
   EXPECT_EQ(as_utf8("gr\xC3\xBC\xC3\x9F"), "gr\xC3\xBC\xC3\x9F");
-  EXPECT_EQ(as_utf8("a\xFF" "b\xC3"), "a\xEF\xBF\xBD" "b\xEF\xBF\xBD");
+  EXPECT_EQ(as_utf8("a\xFF"
+                    "b\xC3"),
+            "a\xEF\xBF\xBD"
+            "b\xEF\xBF\xBD");
 }
 
 TEST(Counts, ReadBackAsTheyWere) {
   Counts counts;
-  counts.creates = 1, counts.updates = 2, counts.deletes = 3, counts.disables = 4, counts.adopts = 5, counts.enables = 6;
-  counts.unchanged = 7, counts.already_disabled = 8, counts.foreign = 9, counts.excluded = 10, counts.excluded_edge = 11;
+  counts.creates = 1, counts.updates = 2, counts.deletes = 3, counts.disables = 4, counts.adopts = 5,
+  counts.enables = 6;
+  counts.unchanged = 7, counts.already_disabled = 8, counts.foreign = 9, counts.excluded = 10,
+  counts.excluded_edge = 11;
   counts.excluded_modules = 12, counts.excluded_certificates = 13, counts.conflicts = 14, counts.invalid = 15;
   counts.kept = 16, counts.withheld = 17, counts.withheld_changes = 18, counts.hub_devices = 19;
   counts.external_devices = 20, counts.owned = 18446744073709551615u;

@@ -30,7 +30,8 @@ Status read_file(const std::string& path, const Call& call, const std::function<
   ::posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
   std::string buffer(kChunk, '\0');
   while (true) {
-    if (call.stop.stop_requested()) return fail(ErrorKind::kCancelled, "diff.cancelled", path + ": stopped while reading");
+    if (call.stop.stop_requested())
+      return fail(ErrorKind::kCancelled, "diff.cancelled", path + ": stopped while reading");
     const ssize_t got = ::read(fd, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
@@ -42,7 +43,8 @@ Status read_file(const std::string& path, const Call& call, const std::function<
   }
 }
 
-Result<Snapshot> read_hub(const std::string& path, const Rules& rules, const SnapshotOptions& options, const Call& call) {
+Result<Snapshot> read_hub(const std::string& path, const Rules& rules, const SnapshotOptions& options,
+                          const Call& call) {
   HubSnapshotBuilder builder(rules, options);
   TRY(read_file(path, call, [&](std::string_view bytes) { return builder.feed(bytes); }));
   return builder.finish();
@@ -57,7 +59,8 @@ Result<Snapshot> read_external(const DiffInput& input, providers::Mapper& mapper
   const json::ItemSplitter::ItemSink item = [&](std::string_view text, const json::ItemAt& at) {
     return builder.add(text, {0, at.line});
   };
-  const json::ItemSplitter::BrokenSink broken = [&](std::string_view text, const json::ItemAt& at, std::string_view why) {
+  const json::ItemSplitter::BrokenSink broken = [&](std::string_view text, const json::ItemAt& at,
+                                                    std::string_view why) {
     return builder.broken(text, {0, at.line}, why);
   };
   TRY(read_file(input.external_path, call, [&](std::string_view bytes) { return splitter.feed(bytes, item, broken); }));
@@ -70,8 +73,8 @@ Result<Snapshot> read_external(const DiffInput& input, providers::Mapper& mapper
   return builder.finish(proof);
 }
 
-Result<Snapshot> list_external(providers::ExternalRegistry& external, const Rules& rules, const SnapshotOptions& options,
-                               const Call& call) {
+Result<Snapshot> list_external(providers::ExternalRegistry& external, const Rules& rules,
+                               const SnapshotOptions& options, const Call& call) {
   const auto mapper = external.mapper();
   ExternalSnapshotBuilder builder(rules, *mapper, options);
   TRY_ASSIGN(const providers::ListProof proof,
@@ -110,9 +113,9 @@ Result<DiffResult> read_and_compare(const ReadSide& hub_side, const ReadSide& ex
 
 Result<DiffResult> diff_files(const DiffInput& input, providers::Mapper& mapper, const Rules& rules,
                               const SnapshotOptions& options, const Call& call) {
-  return read_and_compare(
-      [&](const Call& inner) { return read_hub(input.hub_path, rules, options, inner); },
-      [&](const Call& inner) { return read_external(input, mapper, rules, options, inner); }, rules, options, call);
+  return read_and_compare([&](const Call& inner) { return read_hub(input.hub_path, rules, options, inner); },
+                          [&](const Call& inner) { return read_external(input, mapper, rules, options, inner); }, rules,
+                          options, call);
 }
 
 Result<DiffResult> diff_registry(const std::string& hub_path, providers::ExternalRegistry& external, const Rules& rules,

@@ -29,12 +29,23 @@ bool convert(simdjson::dom::element from, json::value& to, int level) {
       to.emplace_string().assign(text.data(), text.size());
       return true;
     }
-    case simdjson::dom::element_type::INT64: to = int64_t(from); return true;
-    case simdjson::dom::element_type::UINT64: to = uint64_t(from); return true;
-    case simdjson::dom::element_type::DOUBLE: to = double(from); return true;
-    case simdjson::dom::element_type::BOOL: to = bool(from); return true;
-    case simdjson::dom::element_type::NULL_VALUE: to = nullptr; return true;
-    default: return false;
+    case simdjson::dom::element_type::INT64:
+      to = int64_t(from);
+      return true;
+    case simdjson::dom::element_type::UINT64:
+      to = uint64_t(from);
+      return true;
+    case simdjson::dom::element_type::DOUBLE:
+      to = double(from);
+      return true;
+    case simdjson::dom::element_type::BOOL:
+      to = bool(from);
+      return true;
+    case simdjson::dom::element_type::NULL_VALUE:
+      to = nullptr;
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -30,9 +30,7 @@ class PlanFile : public testing::Test {
     all << in.rdbuf();
     return all.str();
   }
-  void put(std::string_view text) const {
-    std::ofstream(path_, std::ios::binary | std::ios::trunc) << text;
-  }
+  void put(std::string_view text) const { std::ofstream(path_, std::ios::binary | std::ios::trunc) << text; }
   /// The code with which `text` is refused, "" when it is read.
   std::string refusal(std::string_view text) const {
     put(text);
@@ -149,7 +147,8 @@ TEST_F(PlanFile, HeadComesBackWhole) {
   ASSERT_EQ(head.problems.size(), 2u);
   EXPECT_EQ(head.problems[0].id, "dev-9");
   EXPECT_EQ(head.problems[1].kind, Problem::Kind::kBroken);
-  EXPECT_TRUE(plan->changes([](const Change&) -> Status { return fail(ErrorKind::kInvalid, "test", "there is none"); }));
+  EXPECT_TRUE(
+      plan->changes([](const Change&) -> Status { return fail(ErrorKind::kInvalid, "test", "there is none"); }));
 }
 
 TEST_F(PlanFile, IsOneJsonDocumentWithALineForEachChangeAndTheDigestOfAllBeforeIt) {

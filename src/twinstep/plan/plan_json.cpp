@@ -67,10 +67,14 @@ Result<Problem> problem_from(const json::value& v) {
   if (!o) return bad_member("problems", "an array of objects");
   Problem problem;
   const std::string_view kind = json::string_or(*o, "kind");
-  if (kind == "conflict") problem.kind = Problem::Kind::kConflict;
-  else if (kind == "invalid") problem.kind = Problem::Kind::kInvalid;
-  else if (kind == "broken") problem.kind = Problem::Kind::kBroken;
-  else return bad_member("kind", "conflict, invalid or broken");
+  if (kind == "conflict")
+    problem.kind = Problem::Kind::kConflict;
+  else if (kind == "invalid")
+    problem.kind = Problem::Kind::kInvalid;
+  else if (kind == "broken")
+    problem.kind = Problem::Kind::kBroken;
+  else
+    return bad_member("kind", "conflict, invalid or broken");
   problem.side = json::string_or(*o, "side");
   problem.id = json::string_or(*o, "deviceId");
   problem.place = json::string_or(*o, "place");
@@ -79,9 +83,8 @@ Result<Problem> problem_from(const json::value& v) {
 }
 
 bool is_plan_id(std::string_view id) {
-  return id.size() == 32 && std::all_of(id.begin(), id.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
+  return id.size() == 32 &&
+         std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 }  // namespace

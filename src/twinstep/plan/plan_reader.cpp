@@ -39,11 +39,13 @@ class File {
     }
     File file(path, fd);
     if (::fstat(fd, &file.about_) != 0 || !S_ISREG(file.about_.st_mode)) {
-      return fail(ErrorKind::kInvalid, "plan.not-a-plan", fmt::format("{} is no ordinary file, so it is not a plan", path));
+      return fail(ErrorKind::kInvalid, "plan.not-a-plan",
+                  fmt::format("{} is no ordinary file, so it is not a plan", path));
     }
     return file;
   }
-  File(File&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), about_(other.about_) {}
+  File(File&& other) noexcept
+      : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), about_(other.about_) {}
   File& operator=(File&&) = delete;
   ~File() {
     if (fd_ >= 0) ::close(fd_);
@@ -128,7 +130,8 @@ class Lines {
 };
 
 void skip_space(std::string_view& text) {
-  while (!text.empty() && std::string_view(" \t\r\n").find(text.front()) != std::string_view::npos) text.remove_prefix(1);
+  while (!text.empty() && std::string_view(" \t\r\n").find(text.front()) != std::string_view::npos)
+    text.remove_prefix(1);
 }
 
 /// Tells a plan of this version from everything else by the file's first bytes.
@@ -178,9 +181,12 @@ Result<std::string> digest_of(const std::string& path, std::string_view tail) {
     size_t wrong = 0;
     for (size_t i = 0; i < kTail; ++i) {
       const size_t hex_end = kTailBegin.size() + kHexDigits;
-      if (i < kTailBegin.size()) wrong += last[i] != kTailBegin[i];
-      else if (i < hex_end) wrong += !is_hex(last[i]);
-      else wrong += last[i] != kTailEnd[i - hex_end];
+      if (i < kTailBegin.size())
+        wrong += last[i] != kTailBegin[i];
+      else if (i < hex_end)
+        wrong += !is_hex(last[i]);
+      else
+        wrong += last[i] != kTailEnd[i - hex_end];
     }
     if (wrong == 0) return std::string(last.substr(kTailBegin.size(), kHexDigits));
     if (wrong <= 3) return edited();

@@ -14,11 +14,16 @@ struct Look {
 
 Look look_of(Op op) {
   switch (op) {
-    case Op::kCreate: return {'+', "Create"};
-    case Op::kUpdate: return {'~', "Update"};
-    case Op::kDelete: return {'-', "Delete"};
-    case Op::kDisable: return {'!', "Disable"};
-    case Op::kAdopt: return {'>', "Adopt"};
+    case Op::kCreate:
+      return {'+', "Create"};
+    case Op::kUpdate:
+      return {'~', "Update"};
+    case Op::kDelete:
+      return {'-', "Delete"};
+    case Op::kDisable:
+      return {'!', "Disable"};
+    case Op::kAdopt:
+      return {'>', "Adopt"};
   }
   return {'?', "Unknown"};
 }
@@ -54,9 +59,11 @@ std::string summary_text(const PlanHead& head) {
   const Counts& counts = head.counts;
   std::string out = fmt::format("Plan {}\n", printable(head.id.value));
   out += fmt::format("  link    {}: {} -> {}\n", printable(head.link), printable(head.external), printable(head.hub));
-  out += fmt::format("  made    {}, good until {}\n", format_iso_seconds(head.created), format_iso_seconds(head.expires));
-  out += fmt::format("  listed  {} devices in {}, {} in the hub, {} of them owned\n", format_count(counts.external_devices),
-                     printable(head.external), format_count(counts.hub_devices), format_count(counts.owned));
+  out +=
+      fmt::format("  made    {}, good until {}\n", format_iso_seconds(head.created), format_iso_seconds(head.expires));
+  out += fmt::format("  listed  {} devices in {}, {} in the hub, {} of them owned\n",
+                     format_count(counts.external_devices), printable(head.external), format_count(counts.hub_devices),
+                     format_count(counts.owned));
 
   if (counts.changes() == 0) {
     out += "\nNothing to change.\n";
@@ -91,7 +98,8 @@ std::string summary_text(const PlanHead& head) {
     out += "\nGuard: ok\n";
   } else {
     out += "\nGuard: blocked\n";
-    for (const Tripped& one : head.verdict.tripped) out += fmt::format("  {}: {}\n", printable(one.rule), printable(one.text));
+    for (const Tripped& one : head.verdict.tripped)
+      out += fmt::format("  {}: {}\n", printable(one.rule), printable(one.text));
     if (!head.verdict.permit.deletes) out += "  without approval nothing is deleted or disabled\n";
     if (!head.verdict.permit.updates) out += "  without approval nothing is updated\n";
   }

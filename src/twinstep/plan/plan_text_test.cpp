@@ -27,7 +27,9 @@ TEST(PlanText, AChangeIsOneLineWithSignKindIdAndReason) {
 }
 
 TEST(PlanText, TextOfRemotesCannotSteerTheTerminal) {
-  EXPECT_EQ(change_text(a_change(Op::kUpdate, "d\x1B[2J", "a\nb\x7F\xC2\x9B" "c \xC3\xBC")),
+  EXPECT_EQ(change_text(a_change(Op::kUpdate, "d\x1B[2J",
+                                 "a\nb\x7F\xC2\x9B"
+                                 "c \xC3\xBC")),
             "  ~ update   d?[2J   a?b??c \xC3\xBC\n");
 }
 
@@ -119,8 +121,7 @@ TEST(PlanCsv, AChangeIsOneRecordWithoutSecrets) {
   change.secret_tags = {"pin"};
   change.secret_values = Secret(R"({"pin":"HUSH"})");
   EXPECT_EQ(csv_header(), "op,deviceId,reason,tags\r\n");
-  EXPECT_EQ(csv_line(change),
-            "update,\"dev,1\",tags.pin: *** \xE2\x86\x92 ***,\"{\"\"name\"\":\"\"x\"\"}\"\r\n");
+  EXPECT_EQ(csv_line(change), "update,\"dev,1\",tags.pin: *** \xE2\x86\x92 ***,\"{\"\"name\"\":\"\"x\"\"}\"\r\n");
 }
 
 }  // namespace
