@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "sims/blob_sim.h"
@@ -150,6 +151,7 @@ int run(Settings s) {
         << at(thingpark_server) << "/admin/latest/api/oauth/token'\nexport actility_api_devices_uri='http://"
         << at(thingpark_server) << "/core/latest/api/devices'\nexport actility_api_client_id='" << s.thingpark.client_id
         << "'\nexport actility_api_client_secret='" << s.thingpark.client_secret << "'\n";
+    if (!s.write_ca.empty()) env << "export TWINSTEP_CA_FILE='" << std::filesystem::absolute(s.write_ca).string() << "'\n";
   }
   fmt::print("{}\n", json::write(json::object{{"hub", "https://" + at(hub_server)}, {"blob", "http://" + at(blob_server)},
                                               {"thingpark", "http://" + at(thingpark_server)},

@@ -1,10 +1,14 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "twinstep/base/clock.h"
+#include "twinstep/base/rng.h"
 #include "twinstep/base/secret.h"
 #include "twinstep/http/client.h"
 
@@ -49,6 +53,7 @@ class BlobWriter {
 /// Blocking  as http::Client. Transient answers are repeated inside.
 /// Errors    kNotFound ContainerNotFound, BlobNotFound; kConflict ContainerAlreadyExists, ContainerBeingDeleted,
 ///           ConditionNotMet; kDenied AuthenticationFailed, Authorization*; else by status.
+///           A repeated create or delete may meet its own earlier effect and answer kConflict or kNotFound.
 /// Source    Blob service REST API, x-ms-version 2021-12-02; azure.md section 3.
 class BlobClient {
  public:
@@ -74,5 +79,13 @@ class BlobClient {
   /// URI without credentials, for identity-based jobs.
   virtual std::string container_uri(std::string_view container) const = 0;
 };
+
+/// Signs and repeats over `transport`, which outlives the client (as do the clock and the generator). Whoever owns the
+/// transport adds logging to it.
+std::unique_ptr<BlobClient> make_blob_client(StorageAccount account, http::Client& transport, Clock& clock, Rng& rng);
+
+/// The same over a client that signs and repeats already.
+std::unique_ptr<BlobClient> make_blob_client_over(StorageAccount account, std::shared_ptr<http::Client> api,
+                                                  Clock& clock, Rng& rng);
 
 }  // namespace twinstep::azure

@@ -33,16 +33,18 @@ template <class T>
 #define TWINSTEP_CONCAT_(a, b) a##b
 #define TWINSTEP_CONCAT(a, b) TWINSTEP_CONCAT_(a, b)
 
-/// Returns the error of a failed Status or Result from the enclosing function: `TRY(write(x));`
-#define TRY(expression)                                                             \
-  do {                                                                              \
-    if (auto try_result_ = (expression); !try_result_)                              \
-      return ::tl::unexpected<::twinstep::Error>(std::move(try_result_).error());   \
+#define TWINSTEP_TRY(name, expression)                                                                 \
+  do {                                                                                                 \
+    if (auto name = (expression); !name) return ::tl::unexpected<::twinstep::Error>(std::move(name).error()); \
   } while (false)
+#define TWINSTEP_TRY_ASSIGN(name, declaration, expression)                                       \
+  auto name = (expression);                                                                      \
+  if (!name) return ::tl::unexpected<::twinstep::Error>(std::move(name).error());                \
+  declaration = std::move(*name)
+
+/// Returns the error of a failed Status or Result from the enclosing function: `TRY(write(x));`
+#define TRY(expression) TWINSTEP_TRY(TWINSTEP_CONCAT(try_, __COUNTER__), expression)
 
 /// Declares `name` from a Result, or returns its error: `TRY_ASSIGN(auto page, client.list(...));`
-#define TRY_ASSIGN(declaration, expression)                                                          \
-  auto TWINSTEP_CONCAT(try_, __LINE__) = (expression);                                               \
-  if (!TWINSTEP_CONCAT(try_, __LINE__))                                                              \
-    return ::tl::unexpected<::twinstep::Error>(std::move(TWINSTEP_CONCAT(try_, __LINE__)).error());  \
-  declaration = std::move(*TWINSTEP_CONCAT(try_, __LINE__))
+#define TRY_ASSIGN(declaration, expression) \
+  TWINSTEP_TRY_ASSIGN(TWINSTEP_CONCAT(try_, __COUNTER__), declaration, expression)

@@ -46,8 +46,8 @@ using Handler = std::function<ServerResponse(const ServerRequest&)>;
 struct ServerOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;            ///< 0 = any free one, see Server::port()
-  std::string tls_certificate;  ///< PEM text; empty = plain HTTP
-  std::string tls_key;          ///< PEM text
+  std::string tls_certificate{};  ///< PEM text; empty = plain HTTP
+  std::string tls_key{};          ///< PEM text
   int handler_threads = 8;
   int queue = 256;  ///< waiting requests; more are answered 503 with Retry-After: 1
   uint64_t max_body_bytes = 1ull << 20;

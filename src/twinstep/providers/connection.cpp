@@ -5,6 +5,7 @@
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/time_format.h"
+#include "twinstep/json/canonical.h"
 
 namespace twinstep::providers {
 
@@ -13,6 +14,7 @@ namespace {
 constexpr int kTries = 5;
 constexpr Millis kLongestWait{300'000};  // a longer wait is the caller's business
 constexpr size_t kShownBody = 300;
+constexpr const char* kNoToken = "external.no-token";
 constexpr SteadyTime kNever = SteadyTime::max();
 
 bool fits(SteadyTime now, Millis wait, const Call& call) { return call.deadline - now > wait; }
@@ -263,6 +265,7 @@ Result<http::Response> Connection::repeat(const std::function<Result<http::Respo
   for (int attempt = 1;; ++attempt) {
     TRY(take_turn(operation, call));
     Result<http::Response> answer = once();
+    if (!answer) answer.error().what = hide(answer.error().what);
     Millis wait = Backoff{}.after(attempt, rng_);
     if (answer) {
       const Outcome outcome = classify(*answer, rules, operation);
@@ -274,6 +277,7 @@ Result<http::Response> Connection::repeat(const std::function<Result<http::Respo
       if (patience && bucket_ && wait <= kLongestWait) bucket_->pause_until(clock_.steady_now() + wait);
     } else {
       const ErrorKind kind = answer.error().kind;
+      if (answer.error().code == kNoToken) return answer;  // was tried often enough where it was asked for
       if (!repeatable || (kind != ErrorKind::kUnavailable && kind != ErrorKind::kTimeout)) return answer;
     }
     if (attempt == kTries || wait > kLongestWait || !fits(clock_.steady_now(), wait, call)) return answer;
@@ -379,14 +383,17 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
     request.headers.push_back({"Authorization", "Basic " + base64_encode(user + ":" + password)});
   }
   const std::string where =
-      fmt::format("{}: obtaining an access token at {}", definition_.name, without_query(request.url));
+      fmt::format("{}: obtaining an access token at {}", definition_.name, hide(without_query(request.url)));
   auto answer = repeat([&] { return transport_.send(request, call); }, Operation::kGet, {}, true, call);
-  if (!answer) return fail_within(std::move(answer), where + ": ");
+  if (!answer) {
+    answer.error().code = kNoToken;
+    return fail_within(std::move(answer), where + ": ");
+  }
   if (!answer->ok()) {
     Error error = refusal(request, *answer, classify(*answer, {}, Operation::kGet));
     const bool credentials = answer->status == 400 || answer->status == 401 || answer->status == 403;
     if (credentials) error.kind = ErrorKind::kDenied;
-    error.code = "external.no-token";
+    error.code = kNoToken;
     error.what = fmt::format("{} failed: {} {}{}", where, answer->status, redact(answer->body),
                              credentials ? "; check the client id, its secret and the address" : "");
     return fail(std::move(error));
@@ -396,7 +403,7 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
   const std::string value = found ? as_text(*found).value_or("") : "";
   const bool success = !auth.success_pointer || (body && auth.success.holds(json::at(*body, *auth.success_pointer)));
   if (value.empty() || !success) {
-    return fail(success ? ErrorKind::kCorrupt : ErrorKind::kDenied, "external.no-token",
+    return fail(success ? ErrorKind::kCorrupt : ErrorKind::kDenied, kNoToken,
                 fmt::format("{}: the answer holds no token at '{}'", where, auth.token));
   }
   const Lifetime& life = auth.lifetime;
@@ -422,16 +429,29 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
 }
 
 std::string Connection::redact(std::string_view text, const DeviceInput* device) const {
-  std::string out(text.substr(0, 16 * kShownBody));
+  std::string out = hide(text.substr(0, 16 * kShownBody), device);
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
+  return shortened(std::move(out));
+}
+
+std::string Connection::hide(std::string_view text, const DeviceInput* device) const {
+  std::string out(text);
+  const auto hide_value = [&out](std::string_view secret) {
+    replace_all(out, secret);
+    replace_all(out, percent_encode(secret));
+    std::string quoted;
+    json::append_canonical_string(secret, quoted);
+    replace_all(out, std::string_view(quoted).substr(1, quoted.size() - 2));
+  };
   for (const SettingSpec& setting : definition_.settings) {
     const auto value = settings_.find(setting.name);
     if (!setting.secret || value == settings_.end()) continue;
-    replace_all(out, value->second.reveal());
-    replace_all(out, percent_encode(value->second.reveal()));
+    hide_value(value->second.reveal());
   }
   {
     std::scoped_lock lock(mutex_);
-    replace_all(out, token_.value);
+    hide_value(token_.value);
   }
   const auto hide_tag = [&](const std::vector<std::string>& path) {
     hide_member(out, path.back());
@@ -439,7 +459,7 @@ std::string Connection::redact(std::string_view text, const DeviceInput* device)
     const json::object* at = &device->tags;
     for (size_t i = 0; at && i < path.size(); ++i) {
       const json::value* v = at->if_contains(path[i]);
-      if (v && v->is_string()) replace_all(out, v->get_string());
+      if (v && v->is_string()) hide_value(v->get_string());
       at = v ? v->if_object() : nullptr;
     }
   };
@@ -450,9 +470,7 @@ std::string Connection::redact(std::string_view text, const DeviceInput* device)
     if (tag.secret) hide_tag({tag.name});
   }
   for (const char* name : {"access_token", "client_secret", "refresh_token", "password"}) hide_member(out, name);
-  std::replace_if(
-      out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
-  return shortened(std::move(out));
+  return out;
 }
 
 Error Connection::refusal(const http::Request& request, const http::Response& response, Outcome outcome,
@@ -481,8 +499,8 @@ Error Connection::refusal(const http::Request& request, const http::Response& re
   }
   out.code = fmt::format("external.{}", response.status);
   const std::string body = redact(response.body, device);
-  out.what = fmt::format("{}: {} {} answered {}{}", definition_.name, request.method, without_query(request.url),
-                         response.status, body.empty() ? "" : ": " + body);
+  out.what = fmt::format("{}: {} {} answered {}{}", definition_.name, request.method,
+                         hide(without_query(request.url), device), response.status, body.empty() ? "" : ": " + body);
   return out;
 }
 

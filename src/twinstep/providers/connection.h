@@ -47,6 +47,8 @@ class Connection {
                 const DeviceInput* device = nullptr) const;
   /// Removes every known secret from `text` and cuts it to 300 characters.
   std::string redact(std::string_view text, const DeviceInput* device = nullptr) const;
+  /// Removes every known secret from `text`.
+  std::string hide(std::string_view text, const DeviceInput* device = nullptr) const;
   /// A wait between two tries. False when it does not fit before the deadline or the caller stops.
   bool pause(int attempt, const Call& call);
 

@@ -56,7 +56,7 @@ struct OutcomeRule {
 struct Expectation {
   std::string items;                                       ///< pointer to the list that is counted
   int64_t count = 1;                                       ///< none = missing, any other number = conflict
-  std::vector<std::pair<std::string, TextTemplate>> same;  ///< pointer in the item, what must stand there
+  std::vector<std::pair<std::string, TextTemplate>> same;  ///< pointer in the item, what stands there if anything
 };
 
 enum class RepeatClass { kSafe, kVerify, kOnce };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/json/canonical.h"
@@ -26,10 +27,21 @@ char detect_separator(std::string_view header) {
 
 }  // namespace
 
+bool DelimitedReader::at_field_start() const {
+  if (pending_.empty() || (record_line_ == 1 && pending_ == "\xEF\xBB\xBF")) return true;
+  const char before = pending_.back();
+  if (header_.empty()) return before == ',' || before == ';' || before == '\t';
+  return before == separator_;
+}
+
 Status DelimitedReader::feed(std::string_view chunk, const RowSink& row, const BrokenSink& broken) {
   for (char c : chunk) {
     if (c == '\n') ++line_;
-    if (c == '"') quoted_ = !quoted_;
+    const bool closed = std::exchange(just_closed_, false);
+    if (c == '"') {  // elsewhere than at a field's border a quote is an ordinary character
+      just_closed_ = quoted_;
+      quoted_ = !quoted_ && (closed || at_field_start());
+    }
     if (c == '\n' && (!quoted_ || pending_.size() > kLongestRecord)) {
       quoted_ = false;
       const Status done = record(pending_, row, broken);
@@ -78,6 +90,11 @@ Status DelimitedReader::record(std::string_view text, const RowSink& row, const 
   if (record_line_ == 1 && text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   if (text.empty()) return {};
   const auto complain = [&](std::string_view why) { return broken(text.substr(0, 200), record_line_, why); };
+  if (header_.empty() && (text.size() >= kLongestRecord || !is_utf8(text))) {
+    return fail(ErrorKind::kInvalid, "file.bad-header",
+                text.size() >= kLongestRecord ? "the header row is longer than 1 MiB"
+                                              : "the header row is not UTF-8 text; save the file as UTF-8");
+  }
   if (text.size() >= kLongestRecord) return complain("the row is longer than 1 MiB");
   if (!is_utf8(text)) return complain("not UTF-8 text");
   if (header_.empty()) {

@@ -30,7 +30,9 @@ class DelimitedReader {
   Result<std::vector<std::string>> split(std::string_view text) const;  ///< the error's text says why
 
   std::string pending_;  // the unfinished record
+  bool at_field_start() const;
   bool quoted_ = false;
+  bool just_closed_ = false;  // the byte before closed a quoted field
   uint64_t line_ = 1;        // of the next byte
   uint64_t record_line_ = 1;  // where the pending record began
   char separator_ = ',';

@@ -41,9 +41,11 @@ tl::unexpected<Error> unreadable(const std::string& path, int why) {
 }
 
 bool is_csv(const std::string& path, std::string_view head) {
-  std::string end = path.substr(path.size() < 4 ? 0 : path.size() - 4);
+  const size_t dot = path.find_last_of("./");
+  std::string end = dot == std::string::npos || path[dot] == '/' ? "" : path.substr(dot);
   for (char& c : end) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
   if (end == ".csv" || end == ".tsv") return true;
+  if (end == ".json" || end == ".jsonl" || end == ".ndjson") return false;
   if (head.starts_with("\xEF\xBB\xBF")) head.remove_prefix(3);
   const size_t first = head.find_first_not_of(" \t\r\n");
   return first != std::string_view::npos && head[first] != '{' && head[first] != '[';

@@ -18,7 +18,7 @@ std::string_view trimmed(std::string_view text) {
 
 }  // namespace
 
-ListCutter::ListCutter(std::string_view pointer) {
+ListCutter::ListCutter(std::string_view pointer) : pointer_(pointer) {
   for (size_t i = 0; i < pointer.size(); ++i) {
     if (pointer[i] == '/') {
       path_.emplace_back();
@@ -34,17 +34,35 @@ void ListCutter::give_up(std::string_view why) {
   if (why_incomplete_.empty()) why_incomplete_ = fmt::format("line {}: {}", line_, why);
 }
 
+/// Decides on the form when the first line is there.
+Status ListCutter::begin(bool last, const Sink& item, const BrokenSink& broken) {
+  std::string_view head = text_;
+  if (head.starts_with("\xEF\xBB\xBF")) head.remove_prefix(3);
+  const size_t first = head.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return {};
+  const bool has_line = head.find('\n', first) != std::string_view::npos || head.size() > kLongestItem;
+  if (head[first] == '{' && !has_line && !last) return {};
+  form_ = form_of(head.substr(first));
+  const std::string all(head);
+  text_.clear();
+  return feed(all, item, broken);
+}
+
+ListCutter::Form ListCutter::form_of(std::string_view head) const {
+  if (head.front() != '{') return Form::kStream;
+  const std::string_view line = trimmed(head.substr(0, head.find('\n')));
+  if (!line.ends_with('}')) return Form::kStream;
+  if (path_.empty()) return Form::kLines;
+  const auto first = json::parse(line, "line");
+  if (!first) return Form::kStream;
+  const json::value* list = json::at(*first, pointer_);
+  return list && list->is_array() ? Form::kStream : Form::kLines;
+}
+
 Status ListCutter::feed(std::string_view chunk, const Sink& item, const BrokenSink& broken) {
   if (form_ == Form::kUnknown) {
     text_.append(chunk);
-    std::string_view head = text_;
-    if (head.starts_with("\xEF\xBB\xBF")) head.remove_prefix(3);
-    const size_t first = head.find_first_not_of(" \t\r\n");
-    if (first == std::string_view::npos) return {};
-    form_ = head[first] == '{' && path_.empty() ? Form::kLines : Form::kStream;
-    const std::string all(head);
-    text_.clear();
-    return feed(all, item, broken);
+    return begin(false, item, broken);
   }
   if (form_ == Form::kLines) return lines(chunk, item, broken);
   for (char c : chunk) {
@@ -65,6 +83,8 @@ Status ListCutter::lines(std::string_view chunk, const Sink& item, const BrokenS
     Status done;
     if (line.size() > kLongestItem) {
       done = broken(line.substr(0, 200), line_, "the line is longer than 1 MiB");
+    } else if (!line.empty() && (line.front() != '{' || line.back() != '}')) {
+      done = broken(line.substr(0, 200), line_, "not a JSON object");
     } else if (!line.empty()) {
       done = item(line, line_);
     }
@@ -124,14 +144,12 @@ Status ListCutter::stream(char c, const Sink& item, const BrokenSink& broken) {
         list_seen_ = list_seen_ || level.list;
       }
       levels_.push_back(level);
-      if (list_level && c == '{') {
+      const bool root_item = at_root && c == '{' && path_.empty();
+      list_seen_ = list_seen_ || root_item;
+      if (list_level || root_item) {
         item_depth_ = levels_.size();
         item_line_ = line_;
-        text_ = "{";
-      } else if (list_level) {
-        item_depth_ = levels_.size();
-        item_line_ = line_;
-        text_ = "[";
+        text_.assign(1, c);
       }
       return {};
     }
@@ -168,7 +186,12 @@ Status ListCutter::stream(char c, const Sink& item, const BrokenSink& broken) {
 }
 
 Status ListCutter::finish(const Sink& item, const BrokenSink& broken) {
-  if (form_ == Form::kLines) return lines("\n", item, broken);
+  if (form_ == Form::kUnknown) TRY(begin(true, item, broken));
+  if (form_ == Form::kLines) {
+    const std::string_view rest = trimmed(text_);
+    if (!rest.empty() && rest.back() != '}') give_up("the text ends in the middle of an item");
+    return lines("\n", item, broken);
+  }
   if (form_ == Form::kUnknown) return {};  // an empty file is an empty list
   if (!levels_.empty() || in_string_) give_up("the text ends in the middle of a list");
   if (!list_seen_) give_up("there is no list in it");

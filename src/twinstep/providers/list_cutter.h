@@ -11,8 +11,9 @@
 namespace twinstep::providers {
 
 /// Cuts a saved list, fed in pieces, into the texts of its items without parsing them: NDJSON; a JSON array at the root,
-/// or several one after the other; with a pointer such as "/devices", the arrays at that place of the root objects.
-/// Memory is bounded by the longest item.
+/// or several one after the other; with a pointer such as "/devices", the arrays at that place of the root objects, or
+/// NDJSON when the first line is an object without such an array. Without a pointer, root objects over several lines
+/// are items too. Memory is bounded by the longest item.
 ///
 /// Errors  those of the sinks. Elements that are no objects go to `broken`; where the text cannot be followed any more,
 ///         or ends too early, why_incomplete() says so.
@@ -36,11 +37,14 @@ class ListCutter {
     bool expects_key = true;
     bool key_matches = false;
   };
+  Status begin(bool last, const Sink& item, const BrokenSink& broken);
+  Form form_of(std::string_view head) const;
   Status lines(std::string_view chunk, const Sink& item, const BrokenSink& broken);
   Status stream(char c, const Sink& item, const BrokenSink& broken);
   Status end_of_scalar(const BrokenSink& broken);
   void give_up(std::string_view why);
 
+  std::string pointer_;
   std::vector<std::string> path_;  // names as they stand in JSON text
   Form form_ = Form::kUnknown;
   std::string text_;  // the unfinished line, item, key or scalar

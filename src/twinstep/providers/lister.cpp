@@ -384,6 +384,9 @@ Result<ListProof> Lister::run(bool first_page_only, const Call& call) {
       if (first_page_only && proof_.items > 0) break;
     }
   }
+  if (!proof_.why_incomplete.empty() && proof_.pages == 0) {
+    return fail(ErrorKind::kCorrupt, "external.no-list", fmt::format("{}: {}", definition_.name, proof_.why_incomplete));
+  }
   if (proof_.why_incomplete.empty()) proof_.why_incomplete = doubled_;
   proof_.complete = proof_.why_incomplete.empty();
   return proof_;

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "twinstep/base/result.h"
+
+namespace twinstep::store {
+
+/// A prepared statement. Bind in order, then step until it says false.
+class Statement {
+ public:
+  Statement& bind(std::string_view text);
+  Statement& bind(int64_t number);
+  /// True: a row is there. False: done. Errors  kUnavailable "store.sqlite" (busy, full, I/O), kCorrupt.
+  Result<bool> step();
+  Status run();  ///< steps to the end
+  std::string text(int column) const;
+  int64_t number(int column) const;
+
+ private:
+  friend class Sqlite;
+  Statement(sqlite3* database, sqlite3_stmt* statement) : database_(database), statement_(statement, sqlite3_finalize) {}
+  sqlite3* database_;
+  std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> statement_;
+  int bound_ = 0;
+};
+
+/// One SQLite connection: WAL, synchronous=FULL, five seconds of patience with other processes.
+///
+/// Threads  one at a time.
+class Sqlite {
+ public:
+  /// Creates the file, readable by its owner only, with its folder when missing. Errors  kUnavailable naming the path.
+  static Result<Sqlite> open(const std::string& path);
+  /// A broken SQL text is a bug: throws std::logic_error.
+  Statement prepare(std::string_view sql);
+  Status execute(const char* sql);
+
+ private:
+  explicit Sqlite(sqlite3* database) : database_(database, sqlite3_close) {}
+  std::unique_ptr<sqlite3, int (*)(sqlite3*)> database_;
+};
+
+/// Errors  the database's last one, with what it means for the user.
+Error sqlite_error(sqlite3* database);
+
+}  // namespace twinstep::store

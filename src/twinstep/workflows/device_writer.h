@@ -1,0 +1,52 @@
+#pragma once
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "twinstep/workflows/apply.h"
+
+namespace twinstep::workflows {
+
+/// Makes changes of single devices or batches, keeps the report and the journal.
+///
+/// Threads   single() from several threads; bulk(), may_delete() and flush() from one at a time.
+/// Errors    only what makes going on pointless: kDenied, kCancelled, the state file. Everything else is the device's.
+class DeviceWriter {
+ public:
+  DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, const Call& call);
+
+  Status single(const plan::Change& change);
+  Status bulk(const std::vector<plan::Change>& batch);
+  /// Looks a device up in the external system before it is deleted or disabled. False: it stays, and the report says so.
+  bool may_delete(const plan::Change& change);
+
+  Status done(const plan::Change& change);
+  Status failed(const plan::Change& change, std::string reason);
+  Status skipped(const plan::Change& change, std::string reason);
+
+  /// After an unsure or refused create or delete: is the hub as the change wants it?
+  Result<bool> already_so(const plan::Change& change);
+  Status flush();  ///< writes the rest of the journal
+  ApplyReport& report() { return report_; }
+
+ private:
+  Status settle(const plan::Change& change, Result<std::string> outcome);
+  Result<std::string> make(const plan::Change& change);
+  Result<std::string> create(const plan::Change& change);
+  Result<std::string> remove(const plan::Change& change);
+  Result<std::string> write_tags(const plan::Change& change);
+  Result<std::string> set_enabled(const plan::Change& change, bool enabled);
+  Status record(const plan::Change& change, const char* outcome, const std::string& reason);
+
+  LinkContext& context_;
+  const PlanId plan_;
+  const uint64_t total_;
+  const Call call_;
+  std::mutex mutex_;  // guards all below
+  ApplyReport report_;
+  std::vector<store::JournalEntry> journal_;
+  uint64_t settled_ = 0;
+};
+
+}  // namespace twinstep::workflows

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+
+#include "twinstep/workflows/link_context.h"
+
+namespace twinstep::workflows {
+
+/// How long a job is waited for.
+struct JobTiming {
+  config::JobPolling polling;
+  Millis first_look{1000};           ///< polls begin here and double up to polling.interval
+  Millis extra{30'000};              ///< on top of interval x attempts
+  Millis busy_limit{6 * 3600'000};   ///< how long another job of the hub is waited for
+};
+
+/// Runs export and import jobs of a hub, one at a time, never twice for one wish.
+///
+/// A hub has no idempotency key for jobs. So the jobs are listed before the first try; when an answer is lost, a job of
+/// the same kind that was not there before, with our blob name or none echoed, is taken as ours.
+///
+/// Blocking  until the job has ended, the timing is used up (the job is then cancelled: kTimeout
+///           "hub.job-timeout", naming the setting to raise), or call.stop.
+/// Errors    kUnavailable "hub.job-failed" with the hub's reason; "hub.job-busy"; those of the hub client.
+class JobRunner {
+ public:
+  JobRunner(LinkContext& context, JobTiming timing) : context_(context), timing_(timing) {}
+
+  /// `created` is called with the job's id as soon as it is known, so that a crash can find it again.
+  using Created = std::function<Status(const JobId&)>;
+  Result<azure::Job> run_export(const azure::ExportJob& job, const Created& created, const Call& call);
+  Result<azure::Job> run_import(const azure::ImportJob& job, const Created& created, const Call& call);
+
+  /// Waits for a job that exists.
+  Result<azure::Job> wait(const JobId& id, bool import, const Call& call);
+  /// The running import or export job that an earlier, crashed run asked for; empty when there is none.
+  Result<std::optional<azure::Job>> find_left_over(const store::JobRecord& record, const Call& call);
+
+ private:
+  using Create = std::function<Result<azure::Job>()>;
+  Result<azure::Job> create(bool import, std::string_view blob, bool identity_based, const Create& ask, const Call& call);
+
+  LinkContext& context_;
+  JobTiming timing_;
+};
+
+}  // namespace twinstep::workflows

@@ -1,0 +1,203 @@
+#include "twinstep/workflows/planning.h"
+
+#include <thread>
+
+#include "twinstep/workflows/job_container.h"
+
+namespace twinstep::workflows {
+namespace {
+
+constexpr int kQueryPage = 1000;
+constexpr uint64_t kLookUps = 100;  // deletes confirmed one by one while planning; the others when they are applied
+
+plan::SnapshotOptions snapshot_options(const LinkContext& context) {
+  plan::SnapshotOptions options;
+  options.folder = context.temporary_folder;
+  options.keep_hub_tags = true;
+  return options;
+}
+
+Result<plan::Snapshot> hub_by_export(LinkContext& context, const plan::Rules& rules, const Call& call) {
+  const JobTiming timing{.polling = context.config.export_polling};
+  TRY_ASSIGN(JobContainer container, JobContainer::create(context, PlanId(), false, call));
+  azure::ExportJob job;
+  TRY_ASSIGN(job.container_uri, container.address());
+  job.blob_name = container.blob();
+  job.identity_based = context.config.storage && context.config.storage->identity_based_jobs;
+  if (job.identity_based) job.user_assigned_identity = context.config.storage->user_assigned_identity;
+  context.progress.note("asked the hub for an export of all devices");
+  JobRunner runner(context, timing);
+  TRY(runner.run_export(job, [&](const JobId& id) { return container.remember_job(id); }, call));
+
+  plan::HubSnapshotBuilder builder(rules, snapshot_options(context));
+  uint64_t bytes = 0;
+  auto read = context.blobs->read_blob(container.name(), job.blob_name,
+                                       [&](std::string_view piece) -> Status {
+                                         bytes += piece.size();
+                                         context.progress.counted("bytes of the hub's export read", bytes, {});
+                                         return builder.feed(piece);
+                                       },
+                                       call);
+  if (!read) return fail_within(std::move(read), fmt::format("hub {}: reading the export", context.link.hub));
+  TRY(container.remove());
+  return builder.finish();
+}
+
+Status query_all(LinkContext& context, plan::HubSnapshotBuilder& builder, std::string_view text, std::string_view what,
+                 const Call& call) {
+  std::string continuation;
+  int page = 0;
+  do {
+    TRY_ASSIGN(const auto answer, context.hub.query(text, kQueryPage, continuation, call));
+    TRY(builder.add_page(answer.body, ++page));
+    context.progress.counted(what, static_cast<uint64_t>(page), {});
+    if (!answer.continuation.empty() && answer.continuation == continuation)
+      return fail(ErrorKind::kCorrupt, "hub.query-loop", fmt::format("hub {}: the query gives the same page again", context.link.hub));
+    continuation = answer.continuation;
+  } while (!continuation.empty());
+  return {};
+}
+
+Result<plan::Snapshot> hub_by_query(LinkContext& context, const plan::Rules& rules, const Call& call) {
+  plan::HubSnapshotBuilder builder(rules, snapshot_options(context));
+  TRY(query_all(context, builder, "SELECT * FROM devices", "pages of hub devices read", call));
+  // Devices with modules are left alone, so the modules have to be known before anything is deleted.
+  auto modules = query_all(context, builder, "SELECT * FROM devices.modules", "pages of hub modules read", call);
+  if (!modules) {
+    if (modules.error().kind != ErrorKind::kInvalid) return fail(std::move(modules).error());
+    builder.incomplete("the hub does not list its modules, so devices with modules cannot be told from others");
+  }
+  return builder.finish();
+}
+
+Result<plan::Snapshot> list_hub(LinkContext& context, const plan::Rules& rules, const Call& call) {
+  auto snapshot = context.blobs && context.config.use_export_jobs ? hub_by_export(context, rules, call)
+                                                                   : hub_by_query(context, rules, call);
+  return snapshot;
+}
+
+Result<plan::Snapshot> list_external(LinkContext& context, const plan::Rules& rules, const Call& call) {
+  const auto mapper = context.external.mapper();
+  plan::ExternalSnapshotBuilder builder(rules, *mapper, snapshot_options(context));
+  uint64_t items = 0;
+  auto proof = context.external.list(
+      [&](std::string_view item, const providers::ItemPlace& place) {
+        context.progress.counted("external devices read", ++items, {});
+        return builder.add(item, place);
+      },
+      [&](std::string_view text, const providers::ItemPlace& place, std::string_view why) {
+        return builder.broken(text, place, why);
+      },
+      call);
+  if (!proof) return fail_within(std::move(proof), fmt::format("external system {}", context.link.external));
+  return builder.finish(*proof);
+}
+
+bool is_delete(const plan::Change& change) { return change.op == plan::Op::kDelete || change.op == plan::Op::kDisable; }
+
+Status stop_iteration() { return fail(ErrorKind::kCancelled, "planning.enough", "enough"); }
+
+/// Looks some of the devices to be deleted up in the external system. The reason when one of them is there.
+Result<std::string> disprove(LinkContext& context, const plan::Comparison& comparison, const Call& call) {
+  uint64_t looked = 0;
+  std::string found;
+  auto all = comparison.changes(
+      {}, [&](const plan::Change& change) -> Status {
+        if (!is_delete(change)) return {};
+        TRY_ASSIGN(const bool absent, confirmed_absent(context, change, call));
+        if (!absent) {
+          found = change.id.value;
+          return stop_iteration();
+        }
+        context.progress.counted("deletes confirmed by look-up", ++looked, {});
+        return looked >= kLookUps ? stop_iteration() : Status{};
+      },
+      call);
+  if (!all && all.error().code != "planning.enough") return fail(std::move(all).error());
+  if (found.empty()) return std::string();
+  return fmt::format("{} was not in {}'s list, but a look-up finds it there: the list is not complete", found,
+                     context.link.external);
+}
+
+}  // namespace
+
+plan::Rules rules_for(const LinkContext& context) { return plan::rules_of(context.link, context.external.tags()); }
+
+Result<bool> confirmed_absent(LinkContext& context, const plan::Change& change, const Call& call) {
+  providers::DeviceInput input{change.id, {}, {}};
+  if (!change.hub_tags.empty()) {
+    auto tags = json::parse(change.hub_tags.reveal(), "the device's tags");
+    if (tags && tags->is_object()) input.tags = tags->as_object();
+  }
+  if (!context.external.can_look_up(input)) return true;
+  auto found = context.external.look_up(input, call);
+  if (found) return false;
+  if (found.error().kind == ErrorKind::kNotFound) return true;
+  return fail_within(std::move(found), fmt::format("looking {} up in {}", change.id.value, context.link.external));
+}
+
+plan::Permit PlannedLink::permit(bool approved) const {
+  if (!approved) return verdict.permit;
+  const bool proven = why_withheld.empty() && !comparison->external_empty();
+  return {proven, !comparison->external_empty()};
+}
+
+plan::PlanHead PlannedLink::head(const LinkContext& context) const {
+  plan::PlanHead head;
+  head.id = PlanId(context.rng.hex_id());
+  head.link = context.link.name;
+  head.hub = context.hub.host();
+  head.external = context.link.external;
+  head.created = context.clock.system_now();
+  head.expires = head.created + context.link.plan_lifetime;
+  head.hub_fingerprint = hub.fingerprint();
+  head.external_fingerprint = external.fingerprint();
+  head.counts = counts;
+  head.why_withheld = why_withheld;
+  head.verdict = verdict;
+  head.problems = comparison->problems();
+  return head;
+}
+
+Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call& call) {
+  const plan::Rules rules = rules_for(context);
+  const JobTiming timing{.polling = context.config.import_polling};
+  TRY(clean_up_after_crash(context, timing, call));
+
+  // Both sides at once; when one fails the other is stopped.
+  std::stop_source stop_both;
+  const std::stop_callback pass_on(call.stop, [&] { stop_both.request_stop(); });
+  const Call both{call.deadline, stop_both.get_token()};
+  std::optional<Result<plan::Snapshot>> external;
+  std::jthread external_thread([&] {
+    external = list_external(context, rules, both);
+    if (!*external) stop_both.request_stop();
+  });
+  auto hub = list_hub(context, rules, both);
+  if (!hub) stop_both.request_stop();
+  external_thread.join();
+  // The side that failed first stopped the other one: report the cause, not the stop.
+  if (!*external && (hub || external->error().kind != ErrorKind::kCancelled)) return fail(std::move(*external).error());
+  if (!hub) return fail(std::move(hub).error());
+
+  auto planned = std::make_unique<PlannedLink>(std::move(*hub), std::move(**external));
+  TRY_ASSIGN(plan::Comparison comparison, plan::compare(planned->hub, planned->external, rules, snapshot_options(context), call));
+  planned->comparison.emplace(std::move(comparison));
+  planned->counts = planned->comparison->counts();
+  planned->why_withheld = planned->comparison->why_withheld();
+  if (planned->counts.deletes + planned->counts.disables > 0) {
+    TRY_ASSIGN(std::string reason, disprove(context, *planned->comparison, call));
+    if (!reason.empty()) {
+      planned->why_withheld.push_back(std::move(reason));
+      planned->counts.withheld += planned->counts.deletes + planned->counts.disables;
+      planned->counts.deletes = planned->counts.disables = 0;
+    }
+  }
+  TRY_ASSIGN(const auto last, context.state.last_run(context.link.name));
+  planned->verdict = plan::check_limits(planned->counts, context.link.limits, last, planned->why_withheld,
+                                        planned->comparison->external_empty());
+  if (!planned->why_withheld.empty()) planned->verdict.permit.deletes = false;
+  return planned;
+}
+
+}  // namespace twinstep::workflows

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "twinstep/plan/compare.h"
+#include "twinstep/plan/guard.h"
+#include "twinstep/plan/plan_file.h"
+#include "twinstep/workflows/job_runner.h"
+
+namespace twinstep::workflows {
+
+/// Both listings, what they differ in, and what the guard says.
+class PlannedLink {
+ public:
+  PlannedLink(plan::Snapshot hub_in, plan::Snapshot external_in) : hub(std::move(hub_in)), external(std::move(external_in)) {}
+
+  plan::Snapshot hub;
+  plan::Snapshot external;
+  std::optional<plan::Comparison> comparison;
+  plan::Counts counts;                    ///< as the comparison's, unless look-ups disproved the external list
+  std::vector<std::string> why_withheld;  ///< why no device may be deleted; empty = no such reason
+  plan::Verdict verdict;
+
+  /// What may be done: the guard's word, or everything that is proven when a person approved the plan.
+  plan::Permit permit(bool approved) const;
+  plan::PlanHead head(const LinkContext& context) const;
+};
+
+plan::Rules rules_for(const LinkContext& context);
+
+/// Lists both sides at the same time and compares. Changes nothing but a blob container that it removes again.
+///
+/// A list proves itself by its pages; before a delete is planned, some of the devices are also looked up in the external
+/// system one by one. If one of them is there, the list is not complete and no device is deleted.
+Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call& call);
+
+/// True when the external system surely lacks the device, or cannot look it up. False: it is there.
+Result<bool> confirmed_absent(LinkContext& context, const plan::Change& change, const Call& call);
+
+}  // namespace twinstep::workflows

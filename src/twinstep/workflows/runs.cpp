@@ -1,0 +1,161 @@
+#include "twinstep/workflows/runs.h"
+
+#include <deque>
+
+#include "twinstep/base/time_format.h"
+
+namespace twinstep::workflows {
+namespace {
+
+using plan::Op;
+
+plan::Counts counts_of(const plan::Counts& all, const plan::Permit& permit) {
+  plan::Counts out;
+  out.creates = all.creates;
+  out.adopts = all.adopts;
+  if (permit.updates) out.updates = all.updates, out.enables = all.enables;
+  if (permit.deletes) out.deletes = all.deletes, out.disables = all.disables;
+  return out;
+}
+
+Status remember_good_run(LinkContext& context, const PlannedLink& planned, const RunOutcome& outcome) {
+  const bool good = (outcome.verdict.ok() || outcome.approved) && outcome.report.failed_count() == 0 &&
+                    !outcome.report.interrupted && outcome.report.deletes_stopped.empty() && outcome.why_withheld.empty() &&
+                    !planned.comparison->external_empty();
+  if (!good) return {};
+  const uint64_t owned = outcome.counts.owned + outcome.counts.creates + outcome.counts.adopts - outcome.counts.deletes;
+  return context.state.remember_run(context.link.name,
+                                    {outcome.counts.external_devices, owned, context.clock.system_now()});
+}
+
+tl::unexpected<Error> refuse(const char* code, std::string text) {
+  return fail(ErrorKind::kInvalid, code, std::move(text) + "; nothing was changed. Make a new plan");
+}
+
+Status check_head(const LinkContext& context, const plan::PlanHead& head) {
+  if (head.link != context.link.name)
+    return refuse("plan.other-link", fmt::format("the plan is for link {}, not {}", head.link, context.link.name));
+  if (head.hub != context.hub.host())
+    return refuse("plan.other-hub", fmt::format("the plan is for hub {}, link {} now has {}", head.hub, head.link, context.hub.host()));
+  if (head.external != context.link.external)
+    return refuse("plan.other-external", fmt::format("the plan is for external system {}, not {}", head.external, context.link.external));
+  return {};
+}
+
+/// Reads a plan's changes and the fresh changes side by side, both in canonical order, and passes on those that are in
+/// both with the same op. Returns how many of the plan's changes were not there any more.
+Status both(const plan::PlanReader& plan, const PlannedLink& fresh, const plan::ChangeSink& sink, const Call& call) {
+  // A plan of a million changes is two files of some hundred megabytes: the plan's side is kept as (id, op) only.
+  std::deque<std::pair<std::string, Op>> wanted;
+  TRY(plan.changes([&](const plan::Change& change) -> Status {
+    wanted.emplace_back(change.id.value, change.op);
+    return {};
+  }));
+  return fresh.comparison->changes(
+      {},
+      [&](const plan::Change& change) -> Status {
+        const std::string here = canonical_device_id(change.id.value);
+        while (!wanted.empty() && canonical_device_id(wanted.front().first) < here) wanted.pop_front();
+        if (wanted.empty() || wanted.front().first != change.id.value || wanted.front().second != change.op) return {};
+        wanted.pop_front();
+        return sink(change);
+      },
+      call);
+}
+
+}  // namespace
+
+Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, const std::string& approved_id,
+                              const BeforeApply& before, const Call& call) {
+  TRY_ASSIGN(const plan::PlanReader reader, plan::PlanReader::open(path));
+  const plan::PlanHead& head = reader.head();
+  TRY(check_head(context, head));
+  TRY_ASSIGN(const auto known, context.state.find_plan(head.id));
+  const bool resumed = known && known->state == store::PlanState::kApplying;
+  if (known && known->digest != reader.digest())
+    return refuse("plan.edited", fmt::format("plan {} is not the one that was made: its content differs", head.id.value));
+  if (known && known->state == store::PlanState::kUsed)
+    return refuse("plan.used", fmt::format("plan {} has been applied already", head.id.value));
+  if (!resumed && context.clock.system_now() > head.expires)
+    return refuse("plan.expired", fmt::format("plan {} expired at {}", head.id.value, format_iso_seconds(head.expires)));
+
+  RunOutcome outcome;
+  outcome.approved = !approved_id.empty() && approved_id == head.id.value;
+  if (!approved_id.empty() && !outcome.approved)
+    return refuse("plan.approval", fmt::format("the approval is for plan {}, this is plan {}", approved_id, head.id.value));
+  if (!head.verdict.ok() && !outcome.approved) {
+    std::string why;
+    for (const auto& tripped : head.verdict.tripped) why += "\n  " + tripped.text;
+    return fail(ErrorKind::kConflict, "plan.blocked",
+                fmt::format("plan {} is blocked by the guard; nothing was changed:{}\nWhen the plan is right, run: twinstep "
+                            "apply {} --approve {}",
+                            head.id.value, why, path, head.id.value));
+  }
+
+  TRY_ASSIGN(const auto planned, plan_link(context, call));
+  if (planned->external.fingerprint() != head.external_fingerprint)
+    return refuse("plan.stale", fmt::format("plan {} is stale: {} has changed since", head.id.value, head.external));
+  if (!resumed && planned->hub.fingerprint() != head.hub_fingerprint)
+    return refuse("plan.stale", fmt::format("plan {} is stale: the hub has changed since", head.id.value));
+
+  outcome.counts = head.counts;
+  outcome.verdict = head.verdict;
+  outcome.why_withheld = planned->why_withheld;
+  const plan::Permit proven = planned->permit(true);
+  const plan::Permit permit{proven.deletes && (head.verdict.ok() || outcome.approved) && head.why_withheld.empty(), proven.updates};
+  const ChangeSource source = [&](const plan::ChangeSink& sink) {
+    return both(reader, *planned,
+                [&](const plan::Change& change) -> Status {
+                  const bool removes = change.op == Op::kDelete || change.op == Op::kDisable;
+                  if ((removes && !permit.deletes) || (change.op == Op::kUpdate && !permit.updates)) return {};
+                  return sink(change);
+                },
+                call);
+  };
+  TRY(source([&](const plan::Change& change) -> Status {
+    switch (change.op) {
+      case Op::kCreate: ++outcome.made.creates; break;
+      case Op::kUpdate: ++outcome.made.updates, outcome.made.enables += change.enable; break;
+      case Op::kDelete: ++outcome.made.deletes; break;
+      case Op::kDisable: ++outcome.made.disables; break;
+      case Op::kAdopt: ++outcome.made.adopts; break;
+    }
+    return {};
+  }));
+  if (!resumed && outcome.made != counts_of(head.counts, permit))
+    return refuse("plan.stale", fmt::format("plan {} is stale: the link's settings give other changes now", head.id.value));
+  outcome.estimate = estimate(context, outcome.made);
+  if (before) before(outcome);
+
+  const store::PlanRecord record{head.id, head.link, reader.digest(), store::PlanState::kApplying, head.created, head.expires};
+  TRY(context.state.set_plan_state(record, store::PlanState::kApplying));
+  TRY_ASSIGN(outcome.report, apply_changes(context, head.id, outcome.made, source, call));
+  if (!outcome.report.interrupted) {
+    TRY(context.state.set_plan_state(record, store::PlanState::kUsed));
+    TRY(context.state.clear_journal(head.id));
+  }
+  TRY(remember_good_run(context, *planned, outcome));
+  return outcome;
+}
+
+Result<RunOutcome> synchronize(LinkContext& context, const BeforeApply& before, const Call& call) {
+  TRY_ASSIGN(const auto planned, plan_link(context, call));
+  RunOutcome outcome;
+  outcome.counts = planned->counts;
+  outcome.verdict = planned->verdict;
+  outcome.why_withheld = planned->why_withheld;
+  const plan::Permit permit = planned->permit(false);
+  outcome.made = counts_of(planned->counts, permit);
+  outcome.estimate = estimate(context, outcome.made);
+  if (before) before(outcome);
+  const PlanId id(context.rng.hex_id());
+  if (outcome.made.changes() > 0) {
+    const ChangeSource source = [&](const plan::ChangeSink& sink) { return planned->comparison->changes(permit, sink, call); };
+    TRY_ASSIGN(outcome.report, apply_changes(context, id, outcome.made, source, call));
+    TRY(context.state.clear_journal(id));
+  }
+  TRY(remember_good_run(context, *planned, outcome));
+  return outcome;
+}
+
+}  // namespace twinstep::workflows
