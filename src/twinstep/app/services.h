@@ -16,6 +16,8 @@ struct LinkServices {
   const config::Hub* hub_config = nullptr;
   std::unique_ptr<http::Client> transport;
   std::unique_ptr<http::Client> logged;
+  std::unique_ptr<http::Client> token_client;              ///< with Entra ID
+  std::unique_ptr<http::Authenticator> authenticator;
   std::unique_ptr<azure::IotHubClient> hub;
   std::unique_ptr<azure::BlobClient> blobs;  ///< null without storage
   std::unique_ptr<providers::ExternalRegistry> external;
@@ -34,8 +36,7 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
 /// Opens the external system alone, for `provider try`.
 Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock, Rng& rng);
 
-/// Path of the state file: the configured one, else $XDG_STATE_HOME/twinstep/twinstep.db, else
-/// ~/.local/state/twinstep/twinstep.db.
+/// Path of the state file: the configured one, else twinstep.db in the user's state folder.
 std::string state_path(const config::Config& config);
 
 }  // namespace twinstep::app

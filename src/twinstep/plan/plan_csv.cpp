@@ -1,5 +1,6 @@
 #include "twinstep/plan/plan_csv.h"
 
+#include "twinstep/json/canonical.h"
 #include "twinstep/plan/plan_json.h"
 
 namespace twinstep::plan {
@@ -23,7 +24,7 @@ std::string csv_line(const Change& change) {
   // By way of the plan's own form, so that a secret tag can no more get here than there.
   std::string tags = "{}";
   if (const auto o = change_object(change))
-    if (const json::value* v = json::find(*o, "tags")) tags = json::write(*v);
+    if (const json::value* v = json::find(*o, "tags")) tags = json::canonical(*v);
   return fmt::format("{},{},{},{}\r\n", to_string(change.op), csv_field(change.id.value), csv_field(change.reason),
                      csv_field(tags));
 }

@@ -117,11 +117,13 @@ TEST(PlanCsv, KeepsFormulasFromRunning) {
 }
 
 TEST(PlanCsv, AChangeIsOneRecordWithoutSecrets) {
-  Change change = a_change(Op::kUpdate, "dev,1", "tags.pin: *** \xE2\x86\x92 ***", R"({"name":"x","pin":"HUSH"})");
+  Change change =
+      a_change(Op::kUpdate, "dev,1", "tags.pin: *** \xE2\x86\x92 ***", R"({"name":"x","pin":"HUSH","r":0.1})");
   change.secret_tags = {"pin"};
   change.secret_values = Secret(R"({"pin":"HUSH"})");
   EXPECT_EQ(csv_header(), "op,deviceId,reason,tags\r\n");
-  EXPECT_EQ(csv_line(change), "update,\"dev,1\",tags.pin: *** \xE2\x86\x92 ***,\"{\"\"name\"\":\"\"x\"\"}\"\r\n");
+  EXPECT_EQ(csv_line(change),
+            "update,\"dev,1\",tags.pin: *** \xE2\x86\x92 ***,\"{\"\"name\"\":\"\"x\"\",\"\"r\"\":0.1}\"\r\n");
 }
 
 }  // namespace
