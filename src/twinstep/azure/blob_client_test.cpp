@@ -21,8 +21,10 @@ constexpr uint64_t kMiB = 1u << 20;
 const std::string kKey = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 std::string error_xml(std::string_view code, std::string_view message) {
-  return fmt::format("\xEF\xBB\xBF<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<Error><Code>{}</Code>"
-                     "<Message>{}\nRequestId:7\nTime:2026-08-20T22:05:31.041Z</Message></Error>", code, message);
+  return fmt::format(
+      "\xEF\xBB\xBF<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<Error><Code>{}</Code>"
+      "<Message>{}\nRequestId:7\nTime:2026-08-20T22:05:31.041Z</Message></Error>",
+      code, message);
 }
 
 class BlobClientTest : public testing::Test {
@@ -31,8 +33,8 @@ class BlobClientTest : public testing::Test {
   FakeClock clock;
   Rng rng{7};
   Call call;
-  std::unique_ptr<BlobClient> blobs = make_blob_client_over(
-      *StorageAccount::parse("AccountName=acct;AccountKey=" + kKey), api, clock, rng);
+  std::unique_ptr<BlobClient> blobs =
+      make_blob_client_over(*StorageAccount::parse("AccountName=acct;AccountKey=" + kKey), api, clock, rng);
 
   std::string url(size_t i) const { return api->requests.at(i).url; }
 
@@ -47,7 +49,8 @@ class BlobClientTest : public testing::Test {
         std::from_chars(range.data() + dash + 1, range.data() + range.size(), to);
         const std::string part = data.substr(from, to - from + 1);
         auto given = ScriptedClient::give(
-            request, {206, {{"content-range", fmt::format("bytes {}-{}/{}", from, to, data.size())}}, part.substr(0, cut)});
+            request,
+            {206, {{"content-range", fmt::format("bytes {}-{}/{}", from, to, data.size())}}, part.substr(0, cut)});
         if (given && part.size() > cut) return fail(ErrorKind::kUnavailable, "http.broken", "the connection broke");
         return given;
       });
@@ -55,7 +58,8 @@ class BlobClientTest : public testing::Test {
   }
 
   void head(uint64_t size) {
-    api->then(200, {{"content-length", std::to_string(size)}, {"etag", "\"0x8D1\""},
+    api->then(200, {{"content-length", std::to_string(size)},
+                    {"etag", "\"0x8D1\""},
                     {"last-modified", "Sun, 22 Nov 2026 23:36:04 GMT"}});
   }
 
@@ -91,7 +95,8 @@ TEST_F(BlobClientTest, ListsAreFollowedToTheirLastPage) {
       <Name>a &amp; b.txt</Name><Properties><Last-Modified>Sun, 22 Nov 2026 23:36:04 GMT</Last-Modified>
       <Etag>0x8DD</Etag><Content-Length>24</Content-Length></Properties></Blob></Blobs>
       <NextMarker>2!m/=</NextMarker></EnumerationResults>)");
-  api->then(200, {}, R"(<EnumerationResults><Blobs><Blob><Name Encoded="true">x%EF%BF%BEy</Name><Properties><Etag>"0x1"</Etag>
+  api->then(200, {},
+            R"(<EnumerationResults><Blobs><Blob><Name Encoded="true">x%EF%BF%BEy</Name><Properties><Etag>"0x1"</Etag>
       <Content-Length>0</Content-Length></Properties></Blob></Blobs><NextMarker/></EnumerationResults>)");
   const auto list = blobs->list_blobs("job1", "", call);
   ASSERT_TRUE(list) << list.error().what;
@@ -106,9 +111,10 @@ TEST_F(BlobClientTest, ListsAreFollowedToTheirLastPage) {
 }
 
 TEST_F(BlobClientTest, ContainerListsGiveNamesAndTimes) {
-  api->then(200, {}, "<EnumerationResults><Containers><Container><Name>job1</Name><Properties><Last-Modified>Sun, 22 Nov 2026 "
-                     "23:36:04 GMT</Last-Modified></Properties></Container><Container><Name>job2</Name></Container>"
-                     "</Containers></EnumerationResults>");
+  api->then(200, {},
+            "<EnumerationResults><Containers><Container><Name>job1</Name><Properties><Last-Modified>Sun, 22 Nov 2026 "
+            "23:36:04 GMT</Last-Modified></Properties></Container><Container><Name>job2</Name></Container>"
+            "</Containers></EnumerationResults>");
   const auto list = blobs->list_containers("job", call);
   ASSERT_TRUE(list) << list.error().what;
   ASSERT_EQ(list->size(), 2u);
@@ -119,7 +125,8 @@ TEST_F(BlobClientTest, ContainerListsGiveNamesAndTimes) {
 
 TEST_F(BlobClientTest, AListThatIsCutOffForeignOrEndlessIsRefused) {
   const std::string page = "<EnumerationResults><Blobs/><NextMarker>m</NextMarker></EnumerationResults>";
-  for (const std::string& body : {page.substr(0, page.size() - 4), std::string("<html>Please log in</html>"), std::string()}) {
+  for (const std::string& body :
+       {page.substr(0, page.size() - 4), std::string("<html>Please log in</html>"), std::string()}) {
     api->then(200, {}, body);
     const auto list = blobs->list_blobs("job1", "", call);
     ASSERT_FALSE(list) << body;
@@ -213,7 +220,13 @@ TEST_F(BlobClientTest, ADownloadAsksForRangesOfTheVersionItBeganWith) {
   head(data.size());
   serve(data, 3);
   std::string got;
-  const auto size = blobs->read_blob("job1", "devices.txt", [&](std::string_view p) -> Status { got += p; return {}; }, call);
+  const auto size = blobs->read_blob(
+      "job1", "devices.txt",
+      [&](std::string_view p) -> Status {
+        got += p;
+        return {};
+      },
+      call);
   ASSERT_TRUE(size) << size.error().what;
   EXPECT_EQ(*size, data.size());
   EXPECT_TRUE(got == data);
@@ -225,7 +238,13 @@ TEST_F(BlobClientTest, ADownloadAsksForRangesOfTheVersionItBeganWith) {
 TEST_F(BlobClientTest, AZeroLengthBlobIsReadWithoutAskingForARange) {
   head(0);
   int calls = 0;
-  const auto size = blobs->read_blob("job1", "importErrors.log", [&](std::string_view) -> Status { ++calls; return {}; }, call);
+  const auto size = blobs->read_blob(
+      "job1", "importErrors.log",
+      [&](std::string_view) -> Status {
+        ++calls;
+        return {};
+      },
+      call);
   ASSERT_TRUE(size);
   EXPECT_EQ(*size, 0u);
   EXPECT_EQ(calls, 0);
@@ -238,7 +257,13 @@ TEST_F(BlobClientTest, ABrokenDownloadGoesOnWhereItBroke) {
   serve(data, 2, kMiB + 1);
   serve(data, 1);
   std::string got;
-  const auto size = blobs->read_blob("job1", "devices.txt", [&](std::string_view p) -> Status { got += p; return {}; }, call);
+  const auto size = blobs->read_blob(
+      "job1", "devices.txt",
+      [&](std::string_view p) -> Status {
+        got += p;
+        return {};
+      },
+      call);
   ASSERT_TRUE(size) << size.error().what;
   EXPECT_TRUE(got == data);
   EXPECT_EQ(ScriptedClient::header(api->requests.at(2), "x-ms-range"), "bytes=1048577-3145727");
@@ -249,7 +274,8 @@ TEST_F(BlobClientTest, ADownloadThatKeepsBreakingWithoutProgressEnds) {
   const std::string data = bytes(kMiB);
   head(data.size());
   serve(data, 50, 10);
-  const auto size = blobs->read_blob("job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call);
+  const auto size = blobs->read_blob(
+      "job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call);
   ASSERT_FALSE(size);
   EXPECT_EQ(size.error().kind, ErrorKind::kUnavailable);
   EXPECT_LT(api->requests.size(), 10u);
@@ -260,7 +286,8 @@ TEST_F(BlobClientTest, ADownloadDoesNotWaitBeyondItsDeadline) {
   head(data.size());
   serve(data, 5, 10);
   call.deadline = clock.steady_now() + Millis{100};
-  EXPECT_FALSE(blobs->read_blob("job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call));
+  EXPECT_FALSE(blobs->read_blob(
+      "job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call));
   EXPECT_TRUE(clock.sleeps().empty());
 }
 
@@ -269,7 +296,8 @@ TEST_F(BlobClientTest, ABlobThatChangedWhileItWasReadIsAConflict) {
   head(data.size());
   serve(data, 1);
   api->then(412, {{"x-ms-error-code", "ConditionNotMet"}});
-  const auto size = blobs->read_blob("job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call);
+  const auto size = blobs->read_blob(
+      "job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call);
   ASSERT_FALSE(size);
   EXPECT_EQ(size.error().kind, ErrorKind::kConflict);
   EXPECT_EQ(size.error().code, "blob.ConditionNotMet");
@@ -280,7 +308,8 @@ TEST_F(BlobClientTest, ARangeThatTheServerIgnoredIsNeverTakenForTheRightBytes) {
   head(data.size());
   serve(data, 1);
   api->then(200, {}, data);
-  const auto size = blobs->read_blob("job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call);
+  const auto size = blobs->read_blob(
+      "job1", "devices.txt", [](std::string_view) -> Status { return {}; }, call);
   ASSERT_FALSE(size);
   EXPECT_EQ(size.error().code, "blob.bad-range");
 }
@@ -288,9 +317,9 @@ TEST_F(BlobClientTest, ARangeThatTheServerIgnoredIsNeverTakenForTheRightBytes) {
 TEST_F(BlobClientTest, TheReadersOwnRefusalEndsTheDownload) {
   head(10);
   serve(bytes(10), 2);
-  const auto size = blobs->read_blob("job1", "devices.txt", [](std::string_view) -> Status {
-    return fail(ErrorKind::kUnavailable, "disk.full", "no room");
-  }, call);
+  const auto size = blobs->read_blob(
+      "job1", "devices.txt",
+      [](std::string_view) -> Status { return fail(ErrorKind::kUnavailable, "disk.full", "no room"); }, call);
   ASSERT_FALSE(size);
   EXPECT_EQ(size.error().code, "disk.full");
   EXPECT_EQ(api->requests.size(), 2u);
@@ -330,7 +359,8 @@ TEST_F(BlobClientTest, RefusalsBecomeKindsByTheirCodeAndStatus) {
       EXPECT_EQ(done.error().remote_code, row.code);
       EXPECT_EQ(done.error().remote_status, row.status);
       EXPECT_EQ(done.error().request_id, "req-7");
-      EXPECT_THAT(done.error().what, HasSubstr(fmt::format("delete blob job1/devices.txt: {} {}", row.status, row.code)));
+      EXPECT_THAT(done.error().what,
+                  HasSubstr(fmt::format("delete blob job1/devices.txt: {} {}", row.status, row.code)));
     }
   }
 }
@@ -344,7 +374,9 @@ TEST_F(BlobClientTest, ARefusalThatIsNotTheServicesKeepsItsStatus) {
 }
 
 TEST_F(BlobClientTest, RefusedCredentialsNameTheClockAndNeverEchoTheServer) {
-  api->then(403, {{"x-ms-error-code", "AuthenticationFailed"}, {"Date", format_http_date(clock.system_now() - std::chrono::hours{1})}},
+  api->then(403,
+            {{"x-ms-error-code", "AuthenticationFailed"},
+             {"Date", format_http_date(clock.system_now() - std::chrono::hours{1})}},
             error_xml("AuthenticationFailed", "The MAC signature found is 's3cr3t'"));
   const Status done = blobs->create_container("job1", call);
   ASSERT_FALSE(done);
@@ -375,14 +407,16 @@ TEST_F(BlobClientTest, TheContainerSasBeginsInThePastAndHoldsAllRightsOfAJob) {
   const auto uri = blobs->container_sas_uri("job1", clock.system_now() + std::chrono::hours{48});
   ASSERT_TRUE(uri);
   const std::string text(uri->reveal());
-  EXPECT_THAT(text, testing::StartsWith("https://acct.blob.core.windows.net/job1?sv=2021-12-02&st=2023-11-14T21%3A58%3A20Z"));
+  EXPECT_THAT(text,
+              testing::StartsWith("https://acct.blob.core.windows.net/job1?sv=2021-12-02&st=2023-11-14T21%3A58%3A20Z"));
   EXPECT_THAT(text, HasSubstr("&se=2023-11-16T22%3A13%3A20Z&sr=c&sp=racwdl&sig="));
   EXPECT_THAT(text, Not(HasSubstr(kKey)));
   EXPECT_FALSE(blobs->container_sas_uri("job1", clock.system_now()));
 }
 
 TEST_F(BlobClientTest, AnAccountWithASasHandsThatSasToTheJob) {
-  const auto account = StorageAccount::parse("BlobEndpoint=https://acct.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x%3D");
+  const auto account =
+      StorageAccount::parse("BlobEndpoint=https://acct.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x%3D");
   ASSERT_TRUE(account);
   const auto with_sas = make_blob_client_over(*account, api, clock, rng);
   EXPECT_EQ(with_sas->container_sas_uri("job1", clock.system_now())->reveal(),

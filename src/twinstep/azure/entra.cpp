@@ -42,7 +42,8 @@ Status check(EntraApplication& application) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
   };
   if (application.tenant.empty()) return bad_setting("the tenant is missing");
-  if (!std::all_of(application.tenant.begin(), application.tenant.end(), tenant_char) || application.tenant.front() == '.') {
+  if (!std::all_of(application.tenant.begin(), application.tenant.end(), tenant_char) ||
+      application.tenant.front() == '.') {
     return bad_setting("the tenant must be a GUID or a domain");
   }
   if (application.client_id.empty()) return bad_setting("the client id is missing");
@@ -66,9 +67,9 @@ class ApplicationTokens : public TokenSource {
     request.method = "POST";
     request.url = fmt::format("{}/{}/oauth2/v2.0/token", application_.authority, application_.tenant);
     request.headers = {{"Content-Type", "application/x-www-form-urlencoded"}, {"Accept", "application/json"}};
-    request.body = fmt::format("grant_type=client_credentials&client_id={}&{}&scope={}",
-                               percent_encode(application_.client_id), proof.reveal(),
-                               percent_encode(application_.audience + "/.default"));
+    request.body =
+        fmt::format("grant_type=client_credentials&client_id={}&{}&scope={}", percent_encode(application_.client_id),
+                    proof.reveal(), percent_encode(application_.audience + "/.default"));
     request.repeat = http::Repeat::kAlways;
     request.operation = "get token";
     request.try_timeout = kTokenTimeout;
@@ -99,9 +100,7 @@ class ClientSecretTokens final : public ApplicationTokens {
       : ApplicationTokens(std::move(application), client, clock), secret_(std::move(secret)) {}
 
  private:
-  Result<Secret> proof() const override {
-    return Secret("client_secret=" + percent_encode(secret_.reveal()));
-  }
+  Result<Secret> proof() const override { return Secret("client_secret=" + percent_encode(secret_.reveal())); }
 
   const Secret secret_;
 };
@@ -114,7 +113,8 @@ class WorkloadIdentityTokens final : public ApplicationTokens {
  private:
   Result<Secret> proof() const override {
     const auto bad = [&](std::string_view why) {
-      return fail(ErrorKind::kInvalid, "entra.token-file", fmt::format("{}: the token file {} {}", context(), file_, why));
+      return fail(ErrorKind::kInvalid, "entra.token-file",
+                  fmt::format("{}: the token file {} {}", context(), file_, why));
     };
     std::ifstream in(file_, std::ios::binary);
     if (!in) return bad("cannot be opened; is workload identity enabled for this pod?");
@@ -125,8 +125,9 @@ class WorkloadIdentityTokens final : public ApplicationTokens {
     if (text.size() > kMaxTokenFile) return bad("is too large for a token");
     while (!text.empty() && std::string_view(" \t\r\n").find(text.back()) != std::string_view::npos) text.pop_back();
     if (text.empty()) return bad("is empty");
-    return Secret("client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=" +
-                  percent_encode(text));
+    return Secret(
+        "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=" +
+        percent_encode(text));
   }
 
   const std::string file_;
@@ -143,8 +144,9 @@ class ManagedIdentityTokens final : public TokenSource {
     for (size_t tries = 0;; ++tries) {
       auto answer = direct_.send(request, call);
       if (answer && answer->status == 200) return parse_token(*answer, kContext, clock_);
-      const bool again = answer ? answer->status == 404 || answer->status == 410 || answer->status == 429 || answer->status >= 500
-                                : answer.error().transient();
+      const bool again =
+          answer ? answer->status == 404 || answer->status == 410 || answer->status == 429 || answer->status >= 500
+                 : answer.error().transient();
       Error error = answer ? managed_identity_error(*answer, kContext, clock_.system_now())
                            : std::move(answer).error().within(kContext);
       if (!again || tries == kIdentityWaits.size()) return fail(std::move(error));

@@ -14,8 +14,8 @@ inline constexpr std::string_view kStorageAudience = "https://storage.azure.com"
 inline constexpr std::string_view kPublicAuthority = "https://login.microsoftonline.com";
 
 struct EntraApplication {
-  std::string tenant;     ///< GUID or domain
-  std::string client_id;  ///< application id
+  std::string tenant;                                     ///< GUID or domain
+  std::string client_id;                                  ///< application id
   std::string authority = std::string(kPublicAuthority);  ///< https; plain http for this machine only
   std::string audience = std::string(kHubAudience);
 };

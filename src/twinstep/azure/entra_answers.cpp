@@ -52,9 +52,10 @@ bool sendable(std::string_view token) {
 
 /// A word such as "invalid_client" or a GUID; anything else stays unsaid.
 std::string word(std::string_view text) {
-  const bool good = text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  });
+  const bool good =
+      text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+      });
   return good ? std::string(text) : std::string();
 }
 
@@ -93,12 +94,15 @@ constexpr std::array kAdvice{
     Advice{90002, "the tenant is not known; check its id and the authority of its cloud"},
     Advice{900021, "the tenant is not known; check its id"},
     Advice{900023, "the tenant is neither a GUID nor a domain"},
-    Advice{70021, "no federated credential fits; compare its issuer, subject and audience with the service account's. A "
-                  "new one takes some seconds to be known"},
+    Advice{70021,
+           "no federated credential fits; compare its issuer, subject and audience with the service account's. A "
+           "new one takes some seconds to be known"},
     Advice{700211, "no federated credential has the issuer of the token file; compare the cluster's issuer address"},
-    Advice{700212, "no federated credential has the audience of the token file; it is usually api://AzureADTokenExchange"},
+    Advice{700212,
+           "no federated credential has the audience of the token file; it is usually api://AzureADTokenExchange"},
     Advice{700213, "no federated credential has the subject of the token file; compare namespace and service account"},
-    Advice{700024, "the federated token is expired or not valid yet; check the clock and whether the token file is renewed"},
+    Advice{700024,
+           "the federated token is expired or not valid yet; check the clock and whether the token file is renewed"},
     Advice{700027, "the signature of the federated token is not accepted"},
     Advice{50027, "the federated token is not a valid JWT"},
     Advice{50013, "the signature of the federated token is not accepted; check the cluster's issuer"},
@@ -112,7 +116,8 @@ std::string advice_for(const Refusal& refusal) {
     if (a.number == refusal.number) return std::string(a.text);
   }
   if (refusal.error == "invalid_client") return "check client id and secret";
-  if (refusal.error == "unauthorized_client") return "check that the application exists in this tenant and may ask for tokens";
+  if (refusal.error == "unauthorized_client")
+    return "check that the application exists in this tenant and may ask for tokens";
   if (refusal.error == "invalid_grant") return "check the federated credential";
   if (refusal.error == "invalid_scope") return "check the audience";
   return {};
@@ -152,7 +157,8 @@ Error refused(const http::Response& response, const Refusal& refusal, ErrorKind 
 
 Result<AccessToken> parse_token(const http::Response& response, std::string_view context, Clock& clock) {
   const auto bad = [&](std::string_view why) {
-    return fail(ErrorKind::kCorrupt, "entra.bad-token", fmt::format("{}: the answer holds no usable token: {}", context, why));
+    return fail(ErrorKind::kCorrupt, "entra.bad-token",
+                fmt::format("{}: the answer holds no usable token: {}", context, why));
   };
   const auto parsed = json::parse(response.body, "the answer");
   const json::object* o = parsed ? parsed->if_object() : nullptr;
@@ -170,7 +176,8 @@ Result<AccessToken> parse_token(const http::Response& response, std::string_view
   int64_t renew = seconds >= 7200 ? seconds / 2 : seconds - std::min<int64_t>(300, seconds / 4);
   if (const auto in = number_of(json::find(*o, "refresh_in")); in && *in > 0 && *in < seconds) renew = *in;
   const SteadyTime now = clock.steady_now();
-  return AccessToken{Secret(std::string(token)), now + std::chrono::seconds{renew}, now + std::chrono::seconds{seconds}};
+  return AccessToken{Secret(std::string(token)), now + std::chrono::seconds{renew},
+                     now + std::chrono::seconds{seconds}};
 }
 
 Error entra_error(const http::Response& response, std::string_view context, SystemTime now) {
@@ -196,8 +203,9 @@ Error managed_identity_error(const http::Response& response, std::string_view co
     advice = "the audience is not known";
   } else if (response.status == 400 || response.status == 401 || response.status == 403) {
     kind = ErrorKind::kDenied;
-    advice = "no such identity here; assign a managed identity to this machine or workload, and check the client id of a "
-             "user-assigned one";
+    advice =
+        "no such identity here; assign a managed identity to this machine or workload, and check the client id of a "
+        "user-assigned one";
   } else if (response.status == 404 || response.status == 410) {
     kind = ErrorKind::kUnavailable;
     advice = "the identity endpoint is being updated or absent";

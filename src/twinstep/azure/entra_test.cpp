@@ -54,8 +54,9 @@ TEST_F(EntraTest, AClientSecretIsExchangedAsAForm) {
   EXPECT_EQ(request.method, "POST");
   EXPECT_EQ(request.url, "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token");
   EXPECT_EQ(ScriptedClient::header(request, "Content-Type"), "application/x-www-form-urlencoded");
-  EXPECT_EQ(request.body, "grant_type=client_credentials&client_id=app-1&client_secret=s3cr3t%26%2Bvalue&"
-                          "scope=https%3A%2F%2Fiothubs.azure.net%2F.default");
+  EXPECT_EQ(request.body,
+            "grant_type=client_credentials&client_id=app-1&client_secret=s3cr3t%26%2Bvalue&"
+            "scope=https%3A%2F%2Fiothubs.azure.net%2F.default");
   EXPECT_EQ(request.repeat, http::Repeat::kAlways);
 }
 
@@ -86,9 +87,10 @@ TEST_F(EntraTest, LifetimesAreReadInEveryFormThatOccurs) {
 }
 
 TEST_F(EntraTest, AnswersWithoutAUsableTokenAreCorruptAndNotRepeated) {
-  for (const char* body : {"<html>", "[]", R"({"expires_in":3600})", R"({"access_token":"t0k3n"})",
-                           R"({"access_token":"t0k3n\r\nX: y","expires_in":3600})", R"({"access_token":"t0k3n","expires_in":0})",
-                           R"({"access_token":"t0k3n","expires_in":3600,"token_type":"mac"})"}) {
+  for (const char* body :
+       {"<html>", "[]", R"({"expires_in":3600})", R"({"access_token":"t0k3n"})",
+        R"({"access_token":"t0k3n\r\nX: y","expires_in":3600})", R"({"access_token":"t0k3n","expires_in":0})",
+        R"({"access_token":"t0k3n","expires_in":3600,"token_type":"mac"})"}) {
     http.then(200, {}, body);
     const auto token = by_secret()->token(call);
     ASSERT_FALSE(token) << body;
@@ -105,21 +107,22 @@ TEST_F(EntraTest, RefusalsSayTheNumberAndWhatToDoAndNothingSecret) {
     ErrorKind kind;
     std::string says;
   };
-  const std::vector<Row> rows{
-      {401, "invalid_client", 7000215, ErrorKind::kDenied, "not its id"},
-      {401, "invalid_client", 7000222, ErrorKind::kDenied, "expired"},
-      {400, "unauthorized_client", 700016, ErrorKind::kDenied, "client id and tenant"},
-      {400, "invalid_request", 90002, ErrorKind::kInvalid, "tenant is not known"},
-      {400, "invalid_request", 70021, ErrorKind::kInvalid, "federated credential"},
-      {400, "invalid_scope", 1002012, ErrorKind::kInvalid, "scope"},
-      {401, "invalid_client", 1, ErrorKind::kDenied, "check client id and secret"},
-      {400, "temporarily_unavailable", 90033, ErrorKind::kUnavailable, "AADSTS90033"},
-      {503, "server_error", 0, ErrorKind::kUnavailable, "503 server_error"},
-      {429, "throttled", 0, ErrorKind::kThrottled, "429"}};
+  const std::vector<Row> rows{{401, "invalid_client", 7000215, ErrorKind::kDenied, "not its id"},
+                              {401, "invalid_client", 7000222, ErrorKind::kDenied, "expired"},
+                              {400, "unauthorized_client", 700016, ErrorKind::kDenied, "client id and tenant"},
+                              {400, "invalid_request", 90002, ErrorKind::kInvalid, "tenant is not known"},
+                              {400, "invalid_request", 70021, ErrorKind::kInvalid, "federated credential"},
+                              {400, "invalid_scope", 1002012, ErrorKind::kInvalid, "scope"},
+                              {401, "invalid_client", 1, ErrorKind::kDenied, "check client id and secret"},
+                              {400, "temporarily_unavailable", 90033, ErrorKind::kUnavailable, "AADSTS90033"},
+                              {503, "server_error", 0, ErrorKind::kUnavailable, "503 server_error"},
+                              {429, "throttled", 0, ErrorKind::kThrottled, "429"}};
   for (const Row& row : rows) {
-    http.then(row.status, {{"Retry-After", "11"}},
-              fmt::format(R"({{"error":"{}","error_description":"AADSTS: secret s3cr3t&+value is wrong","error_codes":[{}],)"
-                          R"("trace_id":"0a-1b","correlation_id":"c"}})", row.error, row.number));
+    http.then(
+        row.status, {{"Retry-After", "11"}},
+        fmt::format(R"({{"error":"{}","error_description":"AADSTS: secret s3cr3t&+value is wrong","error_codes":[{}],)"
+                    R"("trace_id":"0a-1b","correlation_id":"c"}})",
+                    row.error, row.number));
     const auto token = by_secret()->token(call);
     ASSERT_FALSE(token);
     const Error& error = token.error();
@@ -186,7 +189,8 @@ TEST_F(EntraTest, TheFederatedTokenIsReadAnewForEachRequest) {
 
 TEST_F(EntraTest, TheMetadataServiceIsProbedOnceAndThenAsked) {
   http.then(400, {}, R"({"error":"bad_request_102"})");
-  for (int i = 0; i < 2; ++i) http.then(200, {}, R"({"access_token":"t","expires_in":"3599","expires_on":"1787263531"})");
+  for (int i = 0; i < 2; ++i)
+    http.then(200, {}, R"({"access_token":"t","expires_in":"3599","expires_on":"1787263531"})");
   ManagedIdentity identity;
   identity.client_id = "id-1";
   const auto source = by_identity(identity);
@@ -196,8 +200,9 @@ TEST_F(EntraTest, TheMetadataServiceIsProbedOnceAndThenAsked) {
   EXPECT_TRUE(http.requests[0].headers.empty());
   EXPECT_LE(http.requests[0].try_timeout, Millis{2000});
   EXPECT_EQ(http.requests[1].method, "GET");
-  EXPECT_EQ(http.requests[1].url, "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&"
-                                  "resource=https%3A%2F%2Fiothubs.azure.net&client_id=id-1");
+  EXPECT_EQ(http.requests[1].url,
+            "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&"
+            "resource=https%3A%2F%2Fiothubs.azure.net&client_id=id-1");
   EXPECT_EQ(ScriptedClient::header(http.requests[1], "Metadata"), "true");
 }
 
@@ -253,8 +258,9 @@ TEST_F(EntraTest, TheAppServiceEndpointIsAskedWithItsHeader) {
   identity.endpoint_header = Secret("h3ad3r");
   ASSERT_TRUE(by_identity(identity)->token(call));
   ASSERT_EQ(http.requests.size(), 1u);
-  EXPECT_EQ(http.requests[0].url, "http://127.0.0.1:41234/msi/token/?api-version=2019-08-01&"
-                                  "resource=https%3A%2F%2Fiothubs.azure.net&principal_id=o-1");
+  EXPECT_EQ(http.requests[0].url,
+            "http://127.0.0.1:41234/msi/token/?api-version=2019-08-01&"
+            "resource=https%3A%2F%2Fiothubs.azure.net&principal_id=o-1");
   EXPECT_EQ(ScriptedClient::header(http.requests[0], "X-IDENTITY-HEADER"), "h3ad3r");
   identity.endpoint_header = Secret();
   EXPECT_FALSE(make_managed_identity_source(identity, http, clock));

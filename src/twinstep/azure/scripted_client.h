@@ -18,8 +18,8 @@ class ScriptedClient final : public http::Client {
 
   void then(Answer answer) { answers_.push_back(std::move(answer)); }
   void then(int status, std::vector<http::Header> headers = {}, std::string body = {}) {
-    then([response = http::Response{status, std::move(headers), std::move(body)}](const http::Request& request)
-             -> Result<http::Response> { return give(request, response); });
+    then([response = http::Response{status, std::move(headers), std::move(body)}](
+             const http::Request& request) -> Result<http::Response> { return give(request, response); });
   }
   void then(Error error) {
     then([error](const http::Request&) -> Result<http::Response> { return fail(error); });

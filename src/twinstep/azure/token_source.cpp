@@ -76,12 +76,14 @@ class CachedTokens final : public TokenSource {
 
   /// Success means: look again. A failure that would meet us too is passed on; that of a caller who gave up is not.
   Status wait_for_fetch(std::unique_lock<std::mutex>& lock, SteadyTime now, const Call& call) {
-    if (call.stop.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled", "waiting for a token was cancelled");
+    if (call.stop.stop_requested())
+      return fail(ErrorKind::kCancelled, "cancelled", "waiting for a token was cancelled");
     const auto span = std::min<std::chrono::nanoseconds>(call.deadline - now, std::chrono::hours{1});
     const uint64_t before = fetches_;
     const bool over = span.count() > 0 && fetched_.wait_for(lock, call.stop, span, [&] { return fetches_ != before; });
     if (!over) {
-      if (call.stop.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled", "waiting for a token was cancelled");
+      if (call.stop.stop_requested())
+        return fail(ErrorKind::kCancelled, "cancelled", "waiting for a token was cancelled");
       return fail(ErrorKind::kTimeout, "entra.timeout", "no token came before the deadline");
     }
     if (last_error_ && last_error_->kind != ErrorKind::kCancelled && last_error_->kind != ErrorKind::kTimeout) {

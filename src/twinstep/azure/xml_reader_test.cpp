@@ -23,8 +23,9 @@ bool refused(std::string_view document) {
 }
 
 TEST(XmlReader, DecodesEntitiesCharacterNumbersAndCdata) {
-  const auto out = texts("\xEF\xBB\xBF<?xml version=\"1.0\"?><!-- <no> --><a><b>1 &lt; 2 &amp;&#65;&#x20AC;</b>"
-                         "<c><![CDATA[<&amp;>]]></c><d/></a>\n");
+  const auto out = texts(
+      "\xEF\xBB\xBF<?xml version=\"1.0\"?><!-- <no> --><a><b>1 &lt; 2 &amp;&#65;&#x20AC;</b>"
+      "<c><![CDATA[<&amp;>]]></c><d/></a>\n");
   EXPECT_EQ(out.at("a/b"), "1 < 2 &A\xE2\x82\xAC");
   EXPECT_EQ(out.at("a/c"), "<&amp;>");
   EXPECT_EQ(out.at("a/d"), "");

@@ -106,6 +106,14 @@ TEST_F(Files, ItemsMayLieAcrossTheReadBuffer) {
   EXPECT_TRUE(out.ends_with("d29999@30000 complete")) << out.substr(out.size() - 200);
 }
 
+TEST_F(Files, AnOverlongItemEndsTheListAsIncomplete) {
+  const std::string big(3 << 20, 'x');
+  EXPECT_THAT(listed("a.json", "[{\"id\":\"a\"},{\"id\":\"" + big + "\"},{\"id\":\"c\"}]"),
+              AllOf(HasSubstr("a@1 "), HasSubstr("an item is longer than 1 MiB")));
+  EXPECT_EQ(listed("a.ndjson", "{\"id\":\"a\"}\n{\"id\":\"" + big + "\"}\n{\"id\":\"c\"}\n"),
+            "a@1 [2 the line is longer than 1 MiB] c@3 complete");
+}
+
 TEST_F(Files, CsvRowsAreObjectsOfTexts) {
   EXPECT_EQ(listed("a.csv", "deviceId,EUI,note\r\na,01,\"say \"\"hi\"\", you\"\r\n\r\nb,,\r\n"), "a@2 b@4 complete");
   listed("a.csv", "deviceId,EUI,note\na,01,\"two\nlines, \"\"q\"\"\"\n");
