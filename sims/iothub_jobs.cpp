@@ -194,18 +194,22 @@ Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
   const auto line = [&](std::string_view text) {
     if (text.ends_with('\r')) text.remove_suffix(1);
     if (text.find_first_not_of(" \t") == std::string_view::npos) return;
-    auto parsed = json::parse(text, "line");
-    if (!parsed || !parsed->is_object()) {
+    const auto unreadable = [&](std::string_view why) {
       errors += json::write(json::object{
                     {"errorCode", 400012},
-                    {"errorStatus", fmt::format("Invalid device format in line: {}. Error: not a device.", text)}}) + "\n";
-      return;
-    }
+                    {"errorStatus", fmt::format("Invalid device format in line: {}. Error: {}", text, why)}}) + "\n";
+    };
+    auto parsed = json::parse(text, "line");
+    if (!parsed || !parsed->is_object()) return unreadable("Error parsing the line.");
     std::scoped_lock lock(mutex_);
     Entry about;
-    if (auto good = apply(parsed->as_object(), true, about); !good)
-      errors += json::write(json::object{{"deviceId", about.id}, {"errorCode", good.error().number},
-                                         {"errorStatus", good.error().number == 409001 ? good.error().code : good.error().text}}) + "\n";
+    const auto good = apply(parsed->as_object(), true, about);
+    if (good) return;
+    const HubError& e = good.error();
+    // A line whose members do not convert never becomes a device: it is reported without an id.
+    if (e.text.starts_with("Error converting") || e.text.starts_with("Required property")) return unreadable(e.text);
+    errors += json::write(json::object{{"deviceId", about.id}, {"errorCode", e.number},
+                                       {"errorStatus", e.number == 409001 ? e.code : e.text}}) + "\n";
   };
   http::Request q = blob_request(job, job.input_uri, job.input_blob.empty() ? "devices.txt" : job.input_blob, "GET", "");
   q.sink = [&](std::string_view piece) -> Status {

@@ -92,6 +92,7 @@ class IotHubSim {
                              std::string_view query) const;
   json::object job_json(const Job& job) const;
   Entity fresh_entity();
+  std::optional<HubError> quota() const;  ///< the refusal when one more device or module does not fit
   void touch(const std::string& id, bool deleted);  ///< before a change: keeps what the index shows
   void purge_index();
   int64_t now_us() const { return clock_.system_now().time_since_epoch().count(); }

@@ -7,6 +7,7 @@
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/rng.h"
+#include "twinstep/base/time_format.h"
 
 namespace twinstep::sims {
 namespace {
@@ -55,6 +56,13 @@ ServerResponse ThingParkSim::refuse(int status, std::string_view message) const 
 }
 
 ServerResponse ThingParkSim::handle(const ServerRequest& r) {
+  ServerResponse out = route(r);
+  if (options_.clock_skew.count() != 0)
+    out.headers.push_back({"Date", format_http_date(clock_.system_now() + options_.clock_skew)});
+  return out;
+}
+
+ServerResponse ThingParkSim::route(const ServerRequest& r) {
   std::scoped_lock lock(mutex_);
   if (options_.rate_per_second > 0) {
     const SteadyTime now = clock_.steady_now();

@@ -19,7 +19,7 @@ struct ThingParkSimOptions {
   int duplicate_status = 409;   ///< for a create with a DevEUI that exists
   double rate_per_second = 0;   ///< 0 = no limit; more is answered 429
   bool show_keys = false;       ///< does extendedInfo give applicationKey back?
-  std::chrono::seconds clock_skew{0};
+  std::chrono::seconds clock_skew{0};  ///< its clock is ahead by this
 };
 
 /// Actility ThingPark: DX Admin token and DX-Core devices.
@@ -42,6 +42,7 @@ class ThingParkSim {
   struct Token {
     SystemTime expires;
   };
+  http::ServerResponse route(const http::ServerRequest& r);
   http::ServerResponse token_call(const http::ServerRequest& r);
   http::ServerResponse list(const http::ServerRequest& r);
   http::ServerResponse create(const http::ServerRequest& r);
