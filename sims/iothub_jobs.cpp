@@ -13,6 +13,13 @@ namespace {
 
 constexpr size_t kBlockBytes = 4 << 20;
 
+/// The service reads names of values without regard to case; Microsoft's Node.js client writes IdentityBased.
+bool same_word(std::string_view given, std::string_view word) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(given.begin(), given.end(), word.begin(), word.end(),
+                    [&](char a, char b) { return lower(a) == lower(b); });
+}
+
 std::string micros(SystemTime t) { return hub_time(t.time_since_epoch().count()); }
 
 HubError storage_refused(std::string text) { return {400, "BlobContainerValidationError", 400008, std::move(text)}; }
@@ -73,16 +80,17 @@ http::ServerResponse IotHubSim::job_create(const http::ServerRequest& r) {
   const json::object& body = parsed->as_object();
   const auto text = [&](std::string_view key) { return std::string(json::string_or(body, key)); };
   Job job;
-  job.type = text("type");
+  const std::string type = text("type");
+  job.type = same_word(type, "export") ? "export" : same_word(type, "import") ? "import" : "";
   job.input_uri = text("inputBlobContainerUri");
   job.output_uri = text("outputBlobContainerUri");
   job.input_blob = text("inputBlobName");
   job.output_blob = text("outputBlobName");
   job.hide_keys = json::bool_or(body, "excludeKeysInExport", false);
   const std::string kind = text("storageAuthenticationType");
-  job.identity = kind == "identityBased";
-  if (job.type != "export" && job.type != "import") return refuse(argument_invalid("The job type must be export or import."));
-  if (!kind.empty() && kind != "keyBased" && !job.identity)
+  job.identity = same_word(kind, "identityBased");
+  if (job.type.empty()) return refuse(argument_invalid("The job type must be export or import."));
+  if (!kind.empty() && !same_word(kind, "keyBased") && !job.identity)
     return refuse(argument_invalid("storageAuthenticationType must be keyBased or identityBased."));
   if (job.output_uri.empty() || (job.type == "import" && job.input_uri.empty()))
     return refuse(argument_invalid("A blob container address is missing."));

@@ -35,7 +35,8 @@ std::string name_of(const XmlElement& element) {
 }
 
 tl::unexpected<Error> bad_list(std::string_view why) {
-  return fail(ErrorKind::kCorrupt, "blob.bad-list", fmt::format("the answer is not a list of the blob service: {}", why));
+  return fail(ErrorKind::kCorrupt, "blob.bad-list",
+              fmt::format("the answer is not a list of the blob service: {}", why));
 }
 
 // Reads the frame that both lists share; `field` sees the rest.
@@ -92,13 +93,19 @@ ServerText server_text(const http::Response& response) {
 ErrorKind kind_of(int status) {
   switch (status) {
     case 401:
-    case 403: return ErrorKind::kDenied;
-    case 404: return ErrorKind::kNotFound;
-    case 408: return ErrorKind::kTimeout;
+    case 403:
+      return ErrorKind::kDenied;
+    case 404:
+      return ErrorKind::kNotFound;
+    case 408:
+      return ErrorKind::kTimeout;
     case 409:
-    case 412: return ErrorKind::kConflict;
-    case 429: return ErrorKind::kThrottled;
-    default: break;
+    case 412:
+      return ErrorKind::kConflict;
+    case 429:
+      return ErrorKind::kThrottled;
+    default:
+      break;
   }
   if (status >= 500) return ErrorKind::kUnavailable;
   if (status < 300) return ErrorKind::kCorrupt;
@@ -109,15 +116,18 @@ std::string advice(int status, std::string_view code, const http::Response& resp
   if (status == 401 || status == 403) {
     if (code == "AuthorizationPermissionMismatch" || code == "AuthorizationResourceTypeMismatch" ||
         code == "AuthorizationServiceMismatch") {
-      return "the credentials lack the right for this; a SAS needs read, add, create, write, delete and list, and making "
+      return "the credentials lack the right for this; a SAS needs read, add, create, write, delete and list, and "
+             "making "
              "or deleting containers takes an account key";
     }
     if (code == "AuthorizationSourceIPMismatch") return "the SAS does not allow this machine's address";
     if (code == "AuthorizationProtocolMismatch") return "the SAS demands https";
     if (code == "AccountIsDisabled") return "the storage account is disabled";
-    if (code == "KeyBasedAuthenticationNotPermitted") return "the storage account forbids account keys; allow shared key access";
-    std::string text = "check that the key or SAS of the storage connection string belongs to this account and is still "
-                       "valid, and that the account's firewall lets this machine in";
+    if (code == "KeyBasedAuthenticationNotPermitted")
+      return "the storage account forbids account keys; allow shared key access";
+    std::string text =
+        "check that the key or SAS of the storage connection string belongs to this account and is still "
+        "valid, and that the account's firewall lets this machine in";
     if (const auto skew = clock_skew(response, now); skew && std::abs(skew->count()) > 300) {
       text += fmt::format("; this machine's clock is {} s {} the service's", std::abs(skew->count()),
                           skew->count() > 0 ? "ahead of" : "behind");
@@ -127,7 +137,8 @@ std::string advice(int status, std::string_view code, const http::Response& resp
   if (code == "ContainerNotFound") return "the container does not exist";
   if (code == "BlobNotFound") return "the blob does not exist";
   if (code == "ContainerAlreadyExists") return "the container exists already";
-  if (code == "ContainerBeingDeleted") return "the container is still being deleted; try again in a minute or take another name";
+  if (code == "ContainerBeingDeleted")
+    return "the container is still being deleted; try again in a minute or take another name";
   if (status == 412) return "the blob changed meanwhile";
   if (status >= 300 && status < 400) return "a redirect; check the endpoint in the storage connection string";
   return {};

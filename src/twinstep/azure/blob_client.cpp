@@ -14,8 +14,8 @@ namespace twinstep::azure {
 namespace {
 
 constexpr uint64_t kBlockBytes = 8ull << 20;
-constexpr size_t kMaxBlocks = 50'000;       // of one blob
-constexpr Millis kUploadTimeout{300'000};   // of one block, for slow uplinks
+constexpr size_t kMaxBlocks = 50'000;      // of one blob
+constexpr Millis kUploadTimeout{300'000};  // of one block, for slow uplinks
 constexpr uint64_t kProgressBytes = 64u << 10;
 constexpr int kBreaksWithoutProgress = 5;
 
@@ -86,13 +86,15 @@ class Exchange {
   Result<http::Request> on_blob(std::string method, std::string operation, std::string_view container,
                                 std::string_view blob, std::string_view query = {}) const {
     TRY_ASSIGN(http::Request r, on_container(std::move(method), std::move(operation), container, {}));
-    if (blob.empty() || blob.size() > 1024) return bad_name(context(r, container), "a blob's name has 1 to 1024 characters");
+    if (blob.empty() || blob.size() > 1024)
+      return bad_name(context(r, container), "a blob's name has 1 to 1024 characters");
     r.url.pop_back();  // the '?'
     for (std::string_view rest = blob;;) {
       const size_t slash = rest.find('/');
       const std::string_view segment = rest.substr(0, slash);
       // Dot segments are squeezed out of an address on its way and would name something else.
-      if (segment == "." || segment == "..") return bad_name(context(r, container), "a blob's name may not hold . or .. as a part");
+      if (segment == "." || segment == "..")
+        return bad_name(context(r, container), "a blob's name may not hold . or .. as a part");
       r.url += "/" + percent_encode(segment);
       if (slash == std::string_view::npos) break;
       rest.remove_prefix(slash + 1);
@@ -101,7 +103,8 @@ class Exchange {
     return r;
   }
 
-  Result<http::Response> send(const http::Request& request, std::string_view place, int expected, const Call& call) const {
+  Result<http::Response> send(const http::Request& request, std::string_view place, int expected,
+                              const Call& call) const {
     auto answer = api_->send(request, call);
     if (!answer) return fail_within(std::move(answer), context(request, place));
     if (answer->status != expected) return fail(blob_error(*answer, context(request, place), clock_.system_now()));
@@ -123,7 +126,11 @@ class BlockWriter final : public BlobWriter {
   /// `mark` keeps the blocks of two writers of one blob apart.
   BlockWriter(std::shared_ptr<const Exchange> exchange, std::string_view container, std::string_view blob,
               std::string mark, Call call)
-      : exchange_(std::move(exchange)), container_(container), blob_(blob), mark_(std::move(mark)), call_(std::move(call)) {}
+      : exchange_(std::move(exchange)),
+        container_(container),
+        blob_(blob),
+        mark_(std::move(mark)),
+        call_(std::move(call)) {}
 
   Status write(std::string_view piece) override {
     TRY(usable());
@@ -148,7 +155,8 @@ class BlockWriter final : public BlobWriter {
  private:
   Status usable() const {
     if (failed_) return fail(*failed_);
-    if (finished_) return fail(ErrorKind::kInvalid, "blob.finished", fmt::format("the blob {} is finished already", blob_));
+    if (finished_)
+      return fail(ErrorKind::kInvalid, "blob.finished", fmt::format("the blob {} is finished already", blob_));
     return {};
   }
 
@@ -222,7 +230,8 @@ class RestBlobClient final : public BlobClient {
   }
 
   Status delete_container(std::string_view container, const Call& call) override {
-    TRY_ASSIGN(const auto request, exchange_->on_container("DELETE", "delete container", container, "restype=container"));
+    TRY_ASSIGN(const auto request,
+               exchange_->on_container("DELETE", "delete container", container, "restype=container"));
     TRY(exchange_->send(request, container, 202, call));
     return {};
   }
@@ -232,7 +241,8 @@ class RestBlobClient final : public BlobClient {
     return all_pages<ContainerInfo>(request, {}, prefix, parse_container_list, call);
   }
 
-  Result<std::vector<BlobInfo>> list_blobs(std::string_view container, std::string_view prefix, const Call& call) override {
+  Result<std::vector<BlobInfo>> list_blobs(std::string_view container, std::string_view prefix,
+                                           const Call& call) override {
     TRY_ASSIGN(const auto request,
                exchange_->on_container("GET", "list blobs of", container, "restype=container&comp=list"));
     return all_pages<BlobInfo>(request, container, prefix, parse_blob_list, call);
@@ -295,9 +305,9 @@ class RestBlobClient final : public BlobClient {
     const SystemTime now = exchange_->clock().system_now();
     if (expires <= now) return fail(ErrorKind::kInvalid, "blob.sas-expired", "a SAS must end in the future");
     // It begins in the past, because the clocks of the hub and of this machine differ.
-    TRY_ASSIGN(const Secret sas, container_sas(account, container, "racwdl",
-                                               format_iso_seconds(now - std::chrono::minutes{15}),
-                                               format_iso_seconds(expires)));
+    TRY_ASSIGN(const Secret sas,
+               container_sas(account, container, "racwdl", format_iso_seconds(now - std::chrono::minutes{15}),
+                             format_iso_seconds(expires)));
     return Secret(fmt::format("{}?{}", container_uri(container), sas.reveal()));
   }
 
@@ -327,8 +337,8 @@ class RestBlobClient final : public BlobClient {
   }
 
   /// One request from `from` on; `got` counts what the sink has taken, also when the transfer fails.
-  Status read_range(http::Request request, const std::string& context, const BlobInfo& info, uint64_t from, uint64_t& got,
-                    const http::BodySink& sink, const Call& call) const {
+  Status read_range(http::Request request, const std::string& context, const BlobInfo& info, uint64_t from,
+                    uint64_t& got, const http::BodySink& sink, const Call& call) const {
     const uint64_t want = std::min(kBlockBytes, info.size - from);
     request.headers.push_back({"x-ms-range", fmt::format("bytes={}-{}", from, from + want - 1)});
     if (!info.etag.empty()) request.headers.push_back({"If-Match", fmt::format("\"{}\"", info.etag)});
@@ -337,12 +347,15 @@ class RestBlobClient final : public BlobClient {
       Status taken;
       // More than asked for means that the range was ignored, so the bytes are those of another place.
       if (piece.size() > want - got) {
-        taken = fail(ErrorKind::kCorrupt, "blob.bad-range", context + ": the answer is longer than the range asked for");
+        taken =
+            fail(ErrorKind::kCorrupt, "blob.bad-range", context + ": the answer is longer than the range asked for");
       } else {
         taken = sink(piece);
       }
-      if (taken) got += piece.size();
-      else refused = taken.error();
+      if (taken)
+        got += piece.size();
+      else
+        refused = taken.error();
       return taken;
     };
     auto answer = exchange_->send_any(request, call);

@@ -3,13 +3,28 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "twinstep/base/clock.h"
 #include "twinstep/base/ids.h"
+#include "twinstep/base/result.h"
+#include "twinstep/base/secret.h"
 #include "twinstep/base/time_format.h"
 #include "twinstep/json/json.h"
 
+namespace twinstep::http {
+class Authenticator;
+class Client;
+}  // namespace twinstep::http
+
+namespace twinstep {
+class Rng;
+}
+
 namespace twinstep::azure {
+
+class HubBudget;
 
 enum class AuthKind { kSas, kSelfSigned, kCertificateAuthority, kNone };
 
@@ -150,5 +165,12 @@ class IotHubClient {
   virtual Result<std::vector<Job>> list_jobs(const Call& call) = 0;
   virtual Status cancel_job(const JobId& id, const Call& call) = 0;
 };
+
+/// `name` is the hub's name in messages; `host` may carry a port. `http` is the bare transport, with a log at most:
+/// the client signs and repeats by itself, because every try is paid from `budget`. All clients of one hub share one.
+/// A transport error with the code "http.no-connection" means that the hub got nothing; others leave that open.
+std::unique_ptr<IotHubClient> make_iothub_client(std::string name, std::string host, http::Authenticator& authenticator,
+                                                 std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock,
+                                                 Rng& rng);
 
 }  // namespace twinstep::azure

@@ -141,11 +141,16 @@ class Reader {
       if (end == std::string_view::npos) return bad("an '&' without its ';'");
       const std::string_view entity = raw.substr(1, end - 1);
       raw.remove_prefix(end + 1);
-      if (entity == "amp") out += '&';
-      else if (entity == "lt") out += '<';
-      else if (entity == "gt") out += '>';
-      else if (entity == "quot") out += '"';
-      else if (entity == "apos") out += '\'';
+      if (entity == "amp")
+        out += '&';
+      else if (entity == "lt")
+        out += '<';
+      else if (entity == "gt")
+        out += '>';
+      else if (entity == "quot")
+        out += '"';
+      else if (entity == "apos")
+        out += '\'';
       else if (const auto code = entity.starts_with('#') ? character_number(entity.substr(1)) : std::nullopt)
         append_utf8(out, *code);
       else

@@ -19,6 +19,12 @@ struct Entra {
   std::string tenant;
   std::string client_id;
   Secret client_secret;
+  // What the platform sets for workload and managed identities; from the environment.
+  std::string authority;          ///< AZURE_AUTHORITY_HOST
+  std::string token_file;         ///< AZURE_FEDERATED_TOKEN_FILE
+  std::string imds;               ///< AZURE_POD_IDENTITY_AUTHORITY_HOST
+  std::string identity_endpoint;  ///< IDENTITY_ENDPOINT
+  Secret identity_header;         ///< IDENTITY_HEADER
 };
 
 struct Hub {
@@ -89,6 +95,7 @@ struct Config {
   std::vector<External> externals;
   std::vector<Link> links;
   std::string store;    ///< "sqlite:PATH"; empty = the user's state folder
+  std::string state_folder;  ///< $XDG_STATE_HOME/twinstep or ~/.local/state/twinstep; where the store is by default
   std::string ca_file;  ///< PEM file used instead of the system's CA store
   bool use_export_jobs = true;     ///< useJobToExportIoTHubDevices
   int job_threshold = 100;         ///< devicesChangeJobThreshold; 0 = always a job

@@ -35,6 +35,8 @@ class Loader {
     TRY_ASSIGN(const std::string file, find_file());
     if (!file.empty()) TRY(read_file(file));
     TRY(read_environment());
+    if (const auto state = environment_.get("XDG_STATE_HOME")) out_.config.state_folder = *state + "/twinstep";
+    else if (const auto home = environment_.get("HOME")) out_.config.state_folder = *home + "/.local/state/twinstep";
     TRY(check());
     out_.warnings.insert(out_.warnings.begin(), warnings_.begin(), warnings_.end());
     describe();
@@ -127,6 +129,14 @@ class Loader {
       if (hub.entra->kind == EntraKind::kClientSecret &&
           (hub.entra->tenant.empty() || hub.entra->client_id.empty() || hub.entra->client_secret.empty()))
         diagnostics.error(*entra, "config.entra", "a client secret needs tenant, client_id and client_secret");
+      const auto from = [&](const char* variable) { return environment_.get(variable).value_or(""); };
+      hub.entra->authority = from("AZURE_AUTHORITY_HOST");
+      hub.entra->token_file = from("AZURE_FEDERATED_TOKEN_FILE");
+      hub.entra->imds = from("AZURE_POD_IDENTITY_AUTHORITY_HOST");
+      hub.entra->identity_endpoint = from("IDENTITY_ENDPOINT");
+      hub.entra->identity_header = Secret(from("IDENTITY_HEADER"));
+      if (hub.entra->kind == EntraKind::kWorkloadIdentity && hub.entra->token_file.empty())
+        diagnostics.error(*entra, "config.entra", "workload identity needs AZURE_FEDERATED_TOKEN_FILE, which the platform sets");
       inner.finish();
     }
     if (connection) {
@@ -395,7 +405,7 @@ class Loader {
       add("limits", fmt::format("deletes {}, updates {}, shrink {}", to_string(link.limits.deletes),
                                 to_string(link.limits.updates), to_string(link.limits.shrink)));
     }
-    values.push_back({"store", config.store.empty() ? "the user's state folder" : config.store, origin("store")});
+    values.push_back({"store", config.store.empty() ? fmt::format("sqlite:{}/twinstep.db", config.state_folder) : config.store, origin("store")});
     values.push_back({"ca_file", config.ca_file.empty() ? "the system's" : config.ca_file, origin("ca_file")});
     values.push_back({"use_export_jobs", config.use_export_jobs ? "true" : "false", origin("use_export_jobs")});
     values.push_back({"job_threshold", fmt::format("{}", config.job_threshold), origin("job_threshold")});

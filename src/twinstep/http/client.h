@@ -67,7 +67,8 @@ struct Response {
 ///
 /// Threads   any method, any thread, at the same time; connections are kept per thread.
 /// Blocking  returns before call.deadline, and within 100 ms of call.stop.
-/// Errors    kTimeout, kUnavailable (no connection, TLS, broken transfer), kCancelled, kCorrupt (too large, not HTTP),
+/// Errors    kUnavailable (no connection was made, code "http.no-connection", or TLS failed: nothing was sent), kTimeout (no
+///           complete answer, also after a broken transfer: the effect is unknown), kCancelled, kCorrupt (too large, not HTTP),
 ///           kInvalid (unusable URL).
 class Client {
  public:

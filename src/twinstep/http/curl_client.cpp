@@ -249,16 +249,16 @@ class CurlClient final : public Client {
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
     switch (code) {
       case CURLE_COULDNT_RESOLVE_HOST:
-        return make(ErrorKind::kUnavailable, "http.dns", "the host name is not known; check the spelling and the network");
+        return make(ErrorKind::kUnavailable, "http.no-connection", "the host name is not known; check the spelling and the network");
       case CURLE_COULDNT_RESOLVE_PROXY:
-        return make(ErrorKind::kUnavailable, "http.proxy", "the proxy's name is not known; check the proxy variables");
+        return make(ErrorKind::kUnavailable, "http.no-connection", "the proxy's name is not known; check the proxy variables");
       case CURLE_COULDNT_CONNECT:
-        return make(ErrorKind::kUnavailable, "http.connect",
+        return make(ErrorKind::kUnavailable, "http.no-connection",
                     os_error ? fmt::format("no connection: {}", std::strerror(static_cast<int>(os_error))) : "no connection");
       case CURLE_OPERATION_TIMEDOUT: {
         curl_off_t connected = 0;
         curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
-        if (connected == 0) return make(ErrorKind::kUnavailable, "http.connect", "no connection in time");
+        if (connected == 0) return make(ErrorKind::kUnavailable, "http.no-connection", "no connection in time");
         return make(ErrorKind::kTimeout, "http.timeout", "no complete answer in time");
       }
       case CURLE_PEER_FAILED_VERIFICATION:

@@ -71,5 +71,36 @@ TEST(Guard, PermitsNothingOnAnEmptyListAndNoDeletesOnAnUnprovenOne) {
   EXPECT_TRUE(unproven.permit.updates);
 }
 
+TEST(Guard, TakesTheStricterOfShareAndNumber) {
+  config::Limits limits;
+  limits.deletes = {50.0, 3};
+  EXPECT_EQ(check_limits(counts_of(100, 4), limits, {}).tripped.at(0).limit, 3u);
+  limits.deletes = {2.0, 30};
+  EXPECT_EQ(check_limits(counts_of(100, 4), limits, {}).tripped.at(0).limit, 2u);
+  limits.deletes = {{}, {}};
+  EXPECT_TRUE(check_limits(counts_of(100, 100), limits, {}).ok());
+}
+
+TEST(Guard, AllowsNoDeleteAtAllWithALimitOfZero) {
+  config::Limits limits;
+  limits.deletes = {{}, 0};
+  EXPECT_TRUE(check_limits(counts_of(5, 0), limits, {}).ok());
+  EXPECT_FALSE(check_limits(counts_of(5, 1), limits, {}).permit.deletes);
+}
+
+TEST(Guard, LetsTheMasterListGrowAndNamesEveryLimitThatIsExceeded) {
+  Counts grown = counts_of(100, 0);
+  grown.external_devices = 1000;
+  EXPECT_TRUE(check_limits(grown, {}, LastRun{100, 100, {}}).ok());
+  Counts bad = counts_of(100, 60, 40);
+  bad.external_devices = 40;
+  const Verdict verdict = check_limits(bad, {}, LastRun{100, 100, {}});
+  ASSERT_EQ(verdict.tripped.size(), 3u);
+  EXPECT_EQ(verdict.tripped[0].rule, "deletes");
+  EXPECT_EQ(verdict.tripped[1].rule, "updates");
+  EXPECT_EQ(verdict.tripped[2].rule, "shrink");
+  EXPECT_FALSE(verdict.permit.updates);
+}
+
 }  // namespace
 }  // namespace twinstep::plan

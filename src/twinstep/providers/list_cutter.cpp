@@ -1,6 +1,8 @@
 #include "twinstep/providers/list_cutter.h"
 
-#include "twinstep/json/canonical.h"
+#include <algorithm>
+
+#include "twinstep/json/json.h"
 
 namespace twinstep::providers {
 
@@ -9,6 +11,18 @@ namespace {
 constexpr size_t kLongestItem = 1 << 20;
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+/// How many bytes from the front change nothing about where in an item we are.
+size_t plain_run(std::string_view text, bool in_string) {
+  size_t i = 0;
+  if (in_string) {
+    while (i < text.size() && text[i] != '"' && text[i] != '\\') ++i;
+  } else {
+    while (i < text.size() && text[i] != '"' && text[i] != '{' && text[i] != '}' && text[i] != '[' && text[i] != ']')
+      ++i;
+  }
+  return i;
+}
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
@@ -65,10 +79,18 @@ Status ListCutter::feed(std::string_view chunk, const Sink& item, const BrokenSi
     return begin(false, item, broken);
   }
   if (form_ == Form::kLines) return lines(chunk, item, broken);
-  for (char c : chunk) {
+  for (size_t i = 0; i < chunk.size(); ++i) {
+    if (item_depth_ > 0 && !escaped_) {
+      const size_t run = plain_run(chunk.substr(i), in_string_);
+      const std::string_view plain = chunk.substr(i, run);
+      line_ += static_cast<uint64_t>(std::count(plain.begin(), plain.end(), '\n'));
+      if (text_.size() <= kLongestItem) text_.append(plain);
+      i += run;
+      if (i == chunk.size()) return {};
+    }
     if (!why_incomplete_.empty()) return {};
-    if (c == '\n') ++line_;
-    TRY(stream(c, item, broken));
+    if (chunk[i] == '\n') ++line_;
+    TRY(stream(chunk[i], item, broken));
   }
   return {};
 }
@@ -155,7 +177,8 @@ Status ListCutter::stream(char c, const Sink& item, const BrokenSink& broken) {
     }
     case '}':
     case ']': {
-      if (levels_.empty() || (levels_.back().open == '{') != (c == '}')) return give_up("a bracket closes that was not open"), Status{};
+      if (levels_.empty() || (levels_.back().open == '{') != (c == '}'))
+        return give_up("a bracket closes that was not open"), Status{};
       if (list_level) TRY(end_of_scalar(broken));
       const bool item_ends = in_item && levels_.size() == item_depth_;
       levels_.pop_back();

@@ -1,0 +1,132 @@
+#include "twinstep/app/services.h"
+
+#include "twinstep/azure/budget.h"
+#include "twinstep/azure/connection_string.h"
+#include "twinstep/azure/entra.h"
+#include "twinstep/azure/sas.h"
+#include "twinstep/base/units.h"
+#include "twinstep/providers/builtin.h"
+
+namespace twinstep::app {
+namespace {
+
+azure::HubTier tier_of(config::Tier tier) { return static_cast<azure::HubTier>(tier); }
+static_assert(static_cast<int>(azure::HubTier::kS3) == static_cast<int>(config::Tier::kS3));
+
+/// Where tokens for the hub come from; `out.token_client` asks for them.
+Result<std::unique_ptr<http::Authenticator>> open_entra(const config::Entra& entra, LinkServices& out, Clock& clock, Rng& rng) {
+  azure::EntraApplication application;
+  application.tenant = entra.tenant;
+  application.client_id = entra.client_id;
+  if (!entra.authority.empty()) application.authority = entra.authority;
+  out.token_client = http::with_retry(*out.logged, {}, clock, rng);
+  Result<std::unique_ptr<azure::TokenSource>> source;
+  switch (entra.kind) {
+    case config::EntraKind::kClientSecret:
+      source = azure::make_client_secret_source(std::move(application), entra.client_secret, *out.token_client, clock);
+      break;
+    case config::EntraKind::kWorkloadIdentity:
+      source = azure::make_workload_identity_source(std::move(application), entra.token_file, *out.token_client, clock);
+      break;
+    case config::EntraKind::kManagedIdentity: {
+      azure::ManagedIdentity identity;
+      identity.client_id = entra.client_id;
+      if (!entra.imds.empty()) identity.imds = entra.imds;
+      identity.endpoint = entra.identity_endpoint;
+      identity.endpoint_header = entra.identity_header;
+      // The metadata service is on the link: a proxy would look for it on the wrong machine.
+      out.token_client = http::make_transport({.ca_file = {}, .proxy = "-", .user_agent = {}});
+      source = azure::make_managed_identity_source(std::move(identity), *out.token_client, clock);
+      break;
+    }
+  }
+  if (!source) return fail(std::move(source).error());
+  return azure::make_bearer_authenticator(azure::make_cached_token_source(std::move(*source), clock));
+}
+
+template <class List>
+std::string did_you_mean(const List& list, std::string_view name) {
+  std::vector<std::string> names;
+  for (const auto& one : list) names.push_back(one.name);
+  const std::string meant = nearest(name, names);
+  return meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant);
+}
+
+void open_transport(LinkServices& out, const config::Config& config, Clock& clock) {
+  out.transport = http::make_transport({.ca_file = config.ca_file, .proxy = {}, .user_agent = {}});
+  out.logged = http::with_log(*out.transport, clock);
+}
+
+Result<std::unique_ptr<providers::ExternalRegistry>> open_registry(const config::External& external, http::Client& client,
+                                                                   Clock& clock, Rng& rng) {
+  TRY_ASSIGN(const providers::Definition definition, providers::load_definition(external.provider));
+  auto registry = providers::open(definition, external.settings, client, clock, rng);
+  if (!registry) return fail_within(std::move(registry), fmt::format("external system {}", external.name));
+  return registry;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> provider_settings(const std::string& provider) {
+  TRY_ASSIGN(const providers::Definition definition, providers::load_definition(provider));
+  std::vector<std::string> names;
+  for (const auto& setting : definition.settings) names.push_back(setting.name);
+  return names;
+}
+
+Result<const config::Link*> choose_link(const config::Config& config, const std::string& name) {
+  if (!name.empty()) {
+    if (const config::Link* link = config.find_link(name)) return link;
+    return fail(ErrorKind::kInvalid, "config.unknown-name",
+                fmt::format("there is no link '{}' in the configuration{}", name, did_you_mean(config.links, name)));
+  }
+  if (config.links.size() == 1) return &config.links.front();
+  if (config.links.empty())
+    return fail(ErrorKind::kInvalid, "config.no-link",
+                "no link is configured; set the environment variables iothub, AzureWebJobsStorage and actility_api_..., or "
+                "name a file with --config (see twinstep config check)");
+  std::string names;
+  for (const config::Link& link : config.links) names += (names.empty() ? "" : ", ") + link.name;
+  return fail(ErrorKind::kInvalid, "config.which-link", fmt::format("there are several links; name one of {}", names));
+}
+
+Result<LinkServices> open_link(const config::Config& config, const config::Link& link, Clock& clock, Rng& rng) {
+  LinkServices out;
+  out.link = &link;
+  out.hub_config = config.find_hub(link.hub);
+  const config::Hub& hub = *out.hub_config;
+  open_transport(out, config, clock);
+  std::string host = hub.host;
+  if (hub.entra) {
+    TRY_ASSIGN(out.authenticator, open_entra(*hub.entra, out, clock, rng));
+  } else {
+    auto connection = azure::HubConnection::parse(hub.connection_string.reveal());
+    if (!connection) return fail_within(std::move(connection), fmt::format("hub {}", hub.name));
+    host = connection->host;
+    out.authenticator = azure::make_hub_sas_authenticator(std::move(*connection), clock);
+  }
+  auto budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng);
+  out.hub = azure::make_iothub_client(hub.name, host, *out.authenticator, std::move(budget), *out.logged, clock, rng);
+  if (config.storage) {
+    auto account = azure::StorageAccount::parse(config.storage->connection_string.reveal());
+    if (!account) return fail_within(std::move(account), "storage");
+    out.blobs = azure::make_blob_client(std::move(*account), *out.logged, clock, rng);
+  }
+  TRY_ASSIGN(out.external, open_registry(*config.find_external(link.external), *out.logged, clock, rng));
+  return out;
+}
+
+Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock, Rng& rng) {
+  LinkServices out;
+  open_transport(out, config, clock);
+  TRY_ASSIGN(out.external, open_registry(external, *out.logged, clock, rng));
+  return out;
+}
+
+std::string state_path(const config::Config& config) {
+  if (!config.store.empty()) return config.store.substr(std::string_view("sqlite:").size());
+  if (!config.state_folder.empty()) return config.state_folder + "/twinstep.db";
+  return "twinstep.db";
+}
+
+}  // namespace twinstep::app

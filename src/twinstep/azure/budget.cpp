@@ -1,0 +1,107 @@
+#include "twinstep/azure/budget.h"
+
+#include <cmath>
+
+#include "twinstep/base/units.h"
+
+namespace twinstep::azure {
+namespace {
+
+constexpr double kShare = 0.99;        // of the quota; the rest covers two clocks that do not agree
+constexpr double kSavedWindows = 0.5;  // hubs let about two minutes' worth pass at once; a strict simulator one
+constexpr Millis kFirstPause{10'000};  // the text of ThrottlingBacklogTimeout asks for ten seconds
+constexpr Millis kLongestPause{60'000};
+constexpr Millis kLongestTold{3'600'000};
+
+std::string_view plural(HubOperation operation) {
+  switch (operation) {
+    case HubOperation::kRegistry:
+      return "registry operations";
+    case HubOperation::kQuery:
+      return "queries";
+    case HubOperation::kTwinRead:
+      return "twin reads";
+    case HubOperation::kTwinUpdate:
+      return "twin updates";
+    case HubOperation::kJob:
+      return "job operations";
+  }
+  return "operations";
+}
+
+Millis up(std::chrono::nanoseconds span) { return std::chrono::ceil<Millis>(span); }
+
+}  // namespace
+
+HubBudget::Lane::Lane(Quota quota, Clock& clock)
+    : bucket(quota.per_second() * kShare, std::max(1.0, quota.count * kSavedWindows), clock) {}
+
+HubBudget::HubBudget(HubTier tier, int units, Clock& clock, Rng& rng)
+    : tier_(tier), units_(units), clock_(clock), rng_(rng) {
+  for (size_t i = 0; i < lanes_.size(); ++i)
+    lanes_[i] = std::make_unique<Lane>(hub_quota(tier, units, static_cast<HubOperation>(i)), clock);
+}
+
+Status HubBudget::acquire(HubOperation operation, double count, const Call& call) {
+  Lane& l = lane(operation);
+  const auto refuse = [&](Millis wait) {
+    const Quota quota = hub_quota(tier_, units_, operation);
+    Error error{ErrorKind::kThrottled, {}, "hub.budget", wait, 0, {}, {}};
+    error.what = fmt::format(
+        "the hub's budget of {} {} per {} is used up for the next {}, which is past this call's deadline; nothing was "
+        "sent. Wait, or give the hub more units",
+        quota.count, plural(operation), quota.seconds > 1 ? "minute" : "second", format_duration(wait));
+    return fail(std::move(error));
+  };
+  if (Status taken = l.bucket.acquire(count, call); !taken) {
+    if (taken.error().kind == ErrorKind::kTimeout) return refuse(up(l.bucket.wait_for(count)));
+    return taken;
+  }
+  // A pause that began while this caller waited for its tokens holds for it as well.
+  while (true) {
+    SteadyTime until;
+    {
+      std::scoped_lock lock(l.mutex);
+      until = l.paused_until;
+    }
+    const SteadyTime now = clock_.steady_now();
+    if (until <= now) return {};
+    if (until > call.deadline) return refuse(up(until - now));
+    if (!clock_.sleep_until(until, call.stop))
+      return fail(ErrorKind::kCancelled, "cancelled", "stopped while the hub asks for patience");
+  }
+}
+
+Millis HubBudget::throttled(HubOperation operation, std::optional<Millis> told, SteadyTime sent) {
+  Lane& l = lane(operation);
+  const double jitter = rng_.unit();
+  std::scoped_lock lock(l.mutex);
+  const SteadyTime now = clock_.steady_now();
+  SteadyTime until = l.paused_until;
+  const bool same_refusal = sent < l.paused_until;
+  if (!same_refusal) ++l.refusals;
+  if (told) {
+    until = std::max(until, now + std::clamp(*told, Millis{0}, kLongestTold));
+  } else if (!same_refusal) {
+    // Jitter only adds: sooner than the hub asked for would be refused again.
+    const double pause = static_cast<double>(kFirstPause.count()) * std::pow(2.0, std::min(l.refusals - 1, 8));
+    const Millis wait{static_cast<Millis::rep>(pause * (1.0 + 0.2 * jitter))};
+    until = now + std::min(wait, kLongestPause);
+  }
+  l.paused_until = until;
+  if (until <= now) return Millis{0};
+  l.bucket.pause_until(until);
+  return up(until - now);
+}
+
+void HubBudget::succeeded(HubOperation operation, SteadyTime sent) {
+  Lane& l = lane(operation);
+  std::scoped_lock lock(l.mutex);
+  if (sent >= l.paused_until) l.refusals = 0;
+}
+
+std::chrono::nanoseconds HubBudget::estimate(HubOperation operation, double count) const {
+  return lane(operation).bucket.wait_for(count);
+}
+
+}  // namespace twinstep::azure

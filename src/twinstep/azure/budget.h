@@ -1,0 +1,60 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "twinstep/azure/iothub_limits.h"
+#include "twinstep/base/rng.h"
+#include "twinstep/base/token_bucket.h"
+
+namespace twinstep::azure {
+
+/// The rate limits of one hub, shared by everything that talks to it: runs, device tasks and the façade.
+///
+/// Spends 99 % of the documented quota, so that a hub that counts exactly never refuses a steady stream; half a
+/// window's worth may be saved up while idle.
+///
+/// Threads   any method, any thread.
+class HubBudget {
+ public:
+  HubBudget(HubTier tier, int units, Clock& clock, Rng& rng);
+
+  /// Takes `count` operations, waiting until the hub allows them.
+  /// Errors  kThrottled "hub.budget" with retry_after when the wait would pass call.deadline (nothing was taken and
+  ///         nothing sent), kCancelled.
+  Status acquire(HubOperation operation, double count, const Call& call);
+
+  /// The hub answered 429 to a request sent at `sent`: nobody sends this kind of operation for the time that is
+  /// returned. `told` is the answer's Retry-After; without one the pause is 10 s plus jitter and doubles to 60 s while
+  /// refusals go on. Refusals of requests that were under way together count as one.
+  Millis throttled(HubOperation operation, std::optional<Millis> told, SteadyTime sent);
+
+  /// The hub accepted a request sent at `sent`: the next refusal starts at the shortest pause again.
+  void succeeded(HubOperation operation, SteadyTime sent);
+
+  /// How long `count` operations that begin now take until the last may be sent.
+  std::chrono::nanoseconds estimate(HubOperation operation, double count) const;
+
+  HubTier tier() const { return tier_; }
+  int units() const { return units_; }
+
+ private:
+  struct Lane {
+    Lane(Quota quota, Clock& clock);
+    TokenBucket bucket;
+    std::mutex mutex;  // guards all below
+    SteadyTime paused_until{};
+    int refusals = 0;  // in a row
+  };
+  Lane& lane(HubOperation operation) const { return *lanes_[static_cast<size_t>(operation)]; }
+
+  const HubTier tier_;
+  const int units_;
+  Clock& clock_;
+  Rng& rng_;
+  std::array<std::unique_ptr<Lane>, 5> lanes_;
+};
+
+}  // namespace twinstep::azure

@@ -1,0 +1,118 @@
+#include "twinstep/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <map>
+
+#include "twinstep/base/units.h"
+#include "twinstep/version.h"
+
+namespace twinstep::cli {
+namespace {
+
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done, 1 error, 2 changes pending (only with --exit-code), 3 blocked by the guard, 4 some devices\n"
+    "failed, 64 usage, 130 and 143 interrupted.";
+
+void add_link(CLI::App& command, CommandLine& out) {
+  command.add_option("link", out.link, "name of the link; may be left out when there is only one");
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, const char* const* argv) {
+  CommandLine out;
+  CLI::App app("twinstep keeps Azure IoT Hub and another device registry in step.", "twinstep");
+  app.footer(std::string("Settings come from flags, environment variables, and twinstep.yaml, in this order.\n") + kExitCodes);
+  app.set_version_flag("--version", std::string("twinstep ") + kVersion);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--config", out.config_file, "configuration file; else $TWINSTEP_CONFIG, else ./twinstep.yaml");
+  app.add_option("--store", out.store, "state file as sqlite:PATH");
+  app.add_option("--ca-file", out.ca_file, "PEM file to trust instead of the system's authorities");
+  std::string output = "text";
+  app.add_option("--output", output, "text or json")->check(CLI::IsMember({"text", "json"}));
+  app.add_flag("-v,--verbose", out.verbose, "log more to standard error; twice for every request");
+  app.add_flag("-q,--quiet", out.quiet, "no progress");
+
+  auto* plan = app.add_subcommand("plan", "list both registries, print the changes and what the guard says; writes nothing");
+  add_link(*plan, out);
+  plan->add_option("-o,--out", out.plan_file, "write the plan to this file, for apply");
+  plan->add_option("--format", out.format, "text, json or csv")->check(CLI::IsMember({"text", "json", "csv"}));
+  plan->add_flag("--all", out.all, "print every change, not only the first 20 of each kind");
+  plan->add_flag("--exit-code", out.exit_code, "exit with 2 when there are changes");
+  plan->footer(std::string("Example: twinstep plan -o plan.json && twinstep apply plan.json\n") + kExitCodes);
+
+  auto* apply = app.add_subcommand("apply", "execute exactly one plan, once; stale, used, expired or edited plans are refused");
+  apply->add_option("plan", out.plan_file, "file made by twinstep plan -o")->required();
+  apply->add_option("--approve", out.approve, "id of the plan, when the guard blocked it and you looked at it");
+  apply->footer(kExitCodes);
+
+  auto* sync = app.add_subcommand("sync", "plan, guard and apply in one go");
+  add_link(*sync, out);
+  sync->footer(kExitCodes);
+
+  auto* diff = app.add_subcommand("diff", "compare an export of the hub and an external listing, both as files; no network");
+  diff->add_option("--hub", out.hub_file, "export of the hub (devices.txt)")->required();
+  diff->add_option("--external", out.external_file, "listing: JSON array, NDJSON, CSV, or pages one after the other")->required();
+  diff->add_option("--provider", out.provider, "built-in definition or path of one; it says how the listing is read")->required();
+  diff->add_flag("--summary", out.summary, "counts only");
+  std::string scope = "owned", deletes = "delete";
+  diff->add_option("--scope", scope, "owned or whole-hub")->check(CLI::IsMember({"owned", "whole-hub"}));
+  diff->add_option("--link", out.link, "name of the link that owns devices (default: default)");
+  diff->add_option("--deletes", deletes, "delete, disable or never")->check(CLI::IsMember({"delete", "disable", "never"}));
+  diff->add_option("--include", out.include, "also manage these kinds: edge,modules,certificates");
+  diff->add_flag("--copy-secrets", out.copy_secrets, "compare and copy secret tags too");
+  diff->add_flag("--exit-code", out.exit_code, "exit with 2 when there are changes");
+  diff->footer(std::string("Example: twinstep diff --hub devices.txt --external thingpark.json --provider actility --summary\n") + kExitCodes);
+
+  auto* check = app.add_subcommand("check", "probe every remote: reachability, credentials, rights, clock, paging");
+  add_link(*check, out);
+  check->footer(kExitCodes);
+
+  auto* config = app.add_subcommand("config", "look at the configuration");
+  config->require_subcommand(1);
+  config->add_subcommand("check", "validate it; contacts nothing");
+  config->add_subcommand("show", "effective values and where each comes from; secrets as ***");
+  config->add_subcommand("schema", "JSON Schema of the configuration file");
+
+  auto* provider = app.add_subcommand("provider", "look at external systems' definitions");
+  provider->require_subcommand(1);
+  provider->add_subcommand("list", "names of the built-in definitions");
+  auto* provider_check = provider->add_subcommand("check", "validate a definition file or a built-in one");
+  provider_check->add_option("definition", out.definition, "file or name")->required();
+  auto* provider_try = provider->add_subcommand("try", "list one page and show how five devices are mapped; changes nothing");
+  provider_try->add_option("name", out.name, "external system of the configuration")->required();
+
+  try {
+    app.parse(argc, const_cast<char**>(argv));
+  } catch (const CLI::ParseError& end) {  // the library's way to report help, version and usage errors
+    out.ended = true;
+    std::ostringstream text, errors;
+    const int code = app.exit(end, text, errors);
+    out.text = text.str() + errors.str();
+    out.exit = code == 0 ? kDone : kUsage;
+    if (code != 0) {
+      for (int i = 1; i < argc; ++i) {
+        const std::string_view word = argv[i];
+        if (word.starts_with("-")) continue;
+        std::vector<std::string> names;
+        for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
+        if (std::find(names.begin(), names.end(), word) != names.end()) break;
+        if (const std::string meant = nearest(word, names); !meant.empty())
+          out.text += fmt::format("'{}' is no command; did you mean '{}'?\n", word, meant);
+        break;
+      }
+    }
+    return out;
+  }
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    out.command += (out.command.empty() ? "" : " ") + at->get_name();
+  }
+  out.json = output == "json";
+  out.scope = scope == "owned" ? config::Scope::kOwned : config::Scope::kWholeHub;
+  out.deletes = deletes == "delete" ? config::Deletes::kDelete : deletes == "disable" ? config::Deletes::kDisable : config::Deletes::kNever;
+  return out;
+}
+
+}  // namespace twinstep::cli

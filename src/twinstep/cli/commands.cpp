@@ -1,0 +1,47 @@
+#include "twinstep/cli/commands.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <exception>
+#include <string_view>
+#include <typeinfo>
+
+#include "twinstep/cli/terminal.h"
+
+namespace twinstep::cli {
+namespace {
+
+struct Command {
+  std::string_view name;
+  int (*function)(const CommandLine&, std::stop_token);
+};
+constexpr std::array kCommands{Command{"plan", run_plan},     Command{"apply", run_apply},   Command{"sync", run_sync},
+                               Command{"diff", run_diff},     Command{"check", run_check},   Command{"config", run_config},
+                               Command{"provider", run_provider}};
+
+void log_to_standard_error(int verbose) {
+  auto logger = std::make_shared<spdlog::logger>("twinstep", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_level(verbose > 1 ? spdlog::level::debug : verbose == 1 ? spdlog::level::info : spdlog::level::warn);
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace
+
+int run(const CommandLine& line, std::stop_token stop) {
+  log_to_standard_error(line.verbose);
+  const std::string_view first = std::string_view(line.command).substr(0, line.command.find(' '));
+  try {
+    for (const Command& command : kCommands)
+      if (command.name == first) return command.function(line, stop);
+  } catch (const std::exception& bug) {  // a bug or a lost local world: say so instead of dying without a word
+    print_error({ErrorKind::kCorrupt, fmt::format("internal error ({}): {}; please report it", typeid(bug).name(), bug.what()), "internal", {}, 0, {}, {}}, line.json);
+    return kError;
+  }
+  print_error({ErrorKind::kInvalid, fmt::format("unknown command '{}'", line.command), "usage.command", {}, 0, {}, {}}, line.json);
+  return kUsage;
+}
+
+}  // namespace twinstep::cli

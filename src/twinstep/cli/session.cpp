@@ -1,0 +1,57 @@
+#include "twinstep/cli/session.h"
+
+#include <filesystem>
+
+namespace twinstep::cli {
+
+Result<config::Loaded> load_configuration(const CommandLine& line) {
+  config::LoadOptions options;
+  options.file = line.config_file;
+  options.store = line.store;
+  options.ca_file = line.ca_file;
+  options.environment = config::process_environment();
+  options.provider_settings = app::provider_settings;
+  auto loaded = config::load(options);
+  if (loaded)
+    for (const std::string& warning : loaded->warnings) print_warning(warning);
+  return loaded;
+}
+
+int fail_with(const Error& error, const CommandLine& line, std::stop_token stop) {
+  if (error.kind == ErrorKind::kCancelled && stop.stop_requested()) {
+    print_error({ErrorKind::kCancelled, "stopped before anything was changed", "cancelled", {}, 0, {}, {}}, line.json);
+    return kError;  // main turns it into 130 or 143
+  }
+  print_error(error, line.json);
+  for (const char* usage : {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string", "storage.", "usage."})
+    if (error.code.starts_with(usage)) return kUsage;
+  return error.code == "plan.blocked" ? kBlocked : kError;
+}
+
+Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const std::string& link, bool lock) {
+  auto session = std::make_unique<Session>();
+  TRY_ASSIGN(session->loaded, load_configuration(line));
+  const config::Config& config = session->loaded.config;
+  TRY_ASSIGN(const config::Link* chosen, app::choose_link(config, link));
+  if (chosen->master != config::Master::kExternal)
+    return fail(ErrorKind::kInvalid, "config.master-hub",
+                fmt::format("link {} has the hub as master; plan, apply and sync work on links whose master is external", chosen->name));
+  TRY_ASSIGN(session->services, app::open_link(config, *chosen, real_clock(), Rng::real()));
+  const std::string path = app::state_path(config);
+  TRY_ASSIGN(session->state, store::StateFile::open(path, real_clock()));
+  if (lock) {
+    auto taken = store::LinkLock::take(path, chosen->name);
+    if (!taken) return fail(std::move(taken).error());
+    session->lock.emplace(std::move(*taken));
+  }
+  session->progress = std::make_unique<TerminalProgress>(line.quiet, real_clock());
+  std::error_code ignored;
+  const auto temporary = std::filesystem::temp_directory_path(ignored);
+  session->context = std::make_unique<workflows::LinkContext>(workflows::LinkContext{
+      config, *chosen, *session->services.hub_config, *session->services.hub, session->services.blobs.get(),
+      *session->services.external, *session->state, real_clock(), Rng::real(), *session->progress,
+      temporary.empty() ? std::string("/tmp") : temporary.string()});
+  return session;
+}
+
+}  // namespace twinstep::cli
