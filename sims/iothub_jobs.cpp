@@ -188,9 +188,24 @@ Status IotHubSim::run_export(const Job& job, std::stop_token stop) {
   return send(std::move(q));
 }
 
+double IotHubSim::import_rate() const {
+  if (!options_.throttle || options_.import_rate < 0) return 0;
+  if (options_.import_rate > 0) return options_.import_rate;
+  return (options_.tier.ends_with('3') ? 5000.0 : 100.0) * std::max(1, options_.units);
+}
+
 Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
   const Call call{SteadyTime::max(), stop};
   std::string errors, rest;
+  // A line costs what a registry operation costs; naps are taken together, so that fast hubs need few.
+  const double rate = import_rate();
+  SteadyTime due = clock_.steady_now();
+  bool cancelled = false;
+  const auto pace = [&] {
+    if (rate <= 0) return;
+    due += std::chrono::duration_cast<SteadyTime::duration>(std::chrono::duration<double>(60 / rate));
+    if (due - clock_.steady_now() > std::chrono::milliseconds{200}) clock_.sleep_until(due, stop);
+  };
   const auto line = [&](std::string_view text) {
     if (text.ends_with('\r')) text.remove_suffix(1);
     if (text.find_first_not_of(" \t") == std::string_view::npos) return;
@@ -201,7 +216,10 @@ Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
     };
     auto parsed = json::parse(text, "line");
     if (!parsed || !parsed->is_object()) return unreadable("Error parsing the line.");
+    pace();
     std::scoped_lock lock(mutex_);
+    cancelled = cancelled || stop.stop_requested() || jobs_[job.id].status == "cancelled";
+    if (cancelled) return;
     Entry about;
     const auto good = apply(parsed->as_object(), true, about);
     if (good) return;
@@ -224,6 +242,7 @@ Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
   if (!answer) return fail(std::move(answer).error());
   if (!answer->ok()) return fail(ErrorKind::kNotFound, "sim.storage", fmt::format("input blob: {}", answer->status));
   line(rest);
+  if (cancelled) return {};
   http::Request log = blob_request(job, job.output_uri, "importErrors.log", "PUT", "");
   log.body = std::move(errors);
   auto put = storage_.send(log, call);

@@ -574,30 +574,4 @@ ServerResponse IotHubSim::query_call(const ServerRequest& r) {
   return out;
 }
 
-void IotHubSim::seed_device(const std::string& id, bool enabled, bool edge, std::string tags) {
-  std::scoped_lock lock(mutex_);
-  Entity e = fresh_entity();
-  e.enabled = enabled;
-  e.edge = edge;
-  e.tags = std::move(tags);
-  devices_.insert_or_assign(id, std::move(e));
-}
-
-size_t IotHubSim::device_count() const {
-  std::scoped_lock lock(mutex_);
-  return devices_.size();
-}
-
-uint64_t IotHubSim::throttled_count() const {
-  std::scoped_lock lock(mutex_);
-  return throttled_;
-}
-
-std::string IotHubSim::dump() const {
-  std::scoped_lock lock(mutex_);
-  std::string out;
-  for (const auto& [id, e] : devices_) out += json::write(json::value(export_json(id, "", e, keys_, true))) + "\n";
-  return out;
-}
-
 }  // namespace twinstep::sims

@@ -36,7 +36,10 @@ class ThingParkSim {
   /// Removes the first listed device, so that every later page shifts by one.
   void remove_first();
   size_t device_count() const;
-  std::string dump() const;  ///< NDJSON
+  std::string dump() const;  ///< NDJSON, keys included
+  /// Replaces the registry, or adds to it: one device a line, with any members, so that odd data can be rehearsed; `ref`
+  /// is made when absent. Gives the lines taken. Errors  kInvalid naming the line; then nothing was changed.
+  Result<size_t> load(std::string_view ndjson, bool replace);
 
  private:
   struct Token {
