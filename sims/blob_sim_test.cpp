@@ -12,23 +12,29 @@ constexpr const char* kRoot = "/devstoreaccount1";
 class BlobTest : public ::testing::Test {
  protected:
   BlobTest() { EXPECT_EQ(owner("PUT", "/job1", "restype=container").status, 201); }
-  ServerResponse owner(const std::string& method, const std::string& path, const std::string& query = "", const std::string& body = "",
-                       std::vector<Header> more = {}) {
+  ServerResponse owner(const std::string& method, const std::string& path, const std::string& query = "",
+                       const std::string& body = "", std::vector<Header> more = {}) {
     more.push_back({"x-ms-version", "2021-12-02"});
     more.push_back({"Authorization", "Bearer owner"});
     if (method == "PUT") more.push_back({"x-ms-blob-type", "BlockBlob"});
     return blobs.handle(make_request(method, kRoot + path, query, std::move(more), body));
   }
-  std::string sas(const std::string& permissions, const std::string& se = "2024-01-02T04:00:00Z", const std::string& st = "") {
-    const std::string text = permissions + "\n" + st + "\n" + se + "\n/blob/devstoreaccount1/job1\n\n\n\n2021-12-02\nc\n\n\n\n\n\n\n";
+  std::string sas(const std::string& permissions, const std::string& se = "2024-01-02T04:00:00Z",
+                  const std::string& st = "") {
+    const std::string text =
+        permissions + "\n" + st + "\n" + se + "\n/blob/devstoreaccount1/job1\n\n\n\n2021-12-02\nc\n\n\n\n\n\n\n";
     const std::string sig = base64_encode(hmac_sha256(*base64_decode(BlobSimOptions{}.key), text));
     return fmt::format("sv=2021-12-02&sr=c&sp={}&se={}{}&sig={}", permissions, percent_encode(se),
                        st.empty() ? "" : "&st=" + percent_encode(st), percent_encode(sig));
   }
-  ServerResponse guest(const std::string& method, const std::string& path, const std::string& query, const std::string& body = "") {
-    return blobs.handle(make_request(method, kRoot + path, query, {{"x-ms-version", "2021-12-02"}, {"x-ms-blob-type", "BlockBlob"}}, body));
+  ServerResponse guest(const std::string& method, const std::string& path, const std::string& query,
+                       const std::string& body = "") {
+    return blobs.handle(make_request(method, kRoot + path, query,
+                                     {{"x-ms-version", "2021-12-02"}, {"x-ms-blob-type", "BlockBlob"}}, body));
   }
-  static std::string code(const ServerResponse& r) { return fmt::format("{} {}", r.status, header(r, "x-ms-error-code")); }
+  static std::string code(const ServerResponse& r) {
+    return fmt::format("{} {}", r.status, header(r, "x-ms-error-code"));
+  }
 
   FakeClock clock{SystemTime{std::chrono::seconds{1'704'164'645}}};  // 2024-01-02T03:04:05Z
   BlobSim blobs{BlobSimOptions{.identity_token = "owner"}, clock};
@@ -36,11 +42,16 @@ class BlobTest : public ::testing::Test {
 
 TEST_F(BlobTest, ThePublishedSharedKeyVectorIsAccepted) {
   const auto put = [&](const std::string& signature, const std::string& date, const std::string& body) {
-    return blobs.handle(make_request("PUT", "/devstoreaccount1/job1/devices.txt", "",
-                                     {{"x-ms-blob-type", "BlockBlob"}, {"x-ms-date", date}, {"x-ms-version", "2021-12-02"},
-                                      {"Content-Type", "text/plain"}, {"Content-Length", std::to_string(body.size())},
-                                      {"Authorization", "SharedKey devstoreaccount1:" + signature}},
-                                     body)).status;
+    return blobs
+        .handle(make_request("PUT", "/devstoreaccount1/job1/devices.txt", "",
+                             {{"x-ms-blob-type", "BlockBlob"},
+                              {"x-ms-date", date},
+                              {"x-ms-version", "2021-12-02"},
+                              {"Content-Type", "text/plain"},
+                              {"Content-Length", std::to_string(body.size())},
+                              {"Authorization", "SharedKey devstoreaccount1:" + signature}},
+                             body))
+        .status;
   };
   const std::string good = "mZhgc6YXs4B1djC4CUjXWSjbk3hUbqEXsLjSgTLcX40=", date = "Tue, 02 Jan 2024 03:04:05 GMT";
   EXPECT_EQ(put(good, date, std::string(24, 'x')), 201);
@@ -65,11 +76,21 @@ TEST_F(BlobTest, ThePublishedContainerSasIsAccepted) {
 
 TEST_F(BlobTest, ASasCoversItsPermissionsAndTimeOnly) {
   owner("PUT", "/job1/a", "", "x");
-  struct { const char* method; const char* query; const char* enough; } const calls[] = {
-      {"GET", "", "r"}, {"HEAD", "", "r"}, {"PUT", "", "c"}, {"PUT", "", "w"}, {"PUT", "comp=block&blockid=AAAA&", "w"}, {"DELETE", "", "d"}};
+  struct {
+    const char* method;
+    const char* query;
+    const char* enough;
+  } const calls[] = {{"GET", "", "r"},
+                     {"HEAD", "", "r"},
+                     {"PUT", "", "c"},
+                     {"PUT", "", "w"},
+                     {"PUT", "comp=block&blockid=AAAA&", "w"},
+                     {"DELETE", "", "d"}};
   for (const auto& call : calls) {
-    EXPECT_LT(guest(call.method, "/job1/a", call.query + sas(call.enough), "x").status, 300) << call.method << call.enough;
-    EXPECT_EQ(code(guest(call.method, "/job1/a", call.query + sas("l"), "x")), "403 AuthorizationPermissionMismatch") << call.method;
+    EXPECT_LT(guest(call.method, "/job1/a", call.query + sas(call.enough), "x").status, 300)
+        << call.method << call.enough;
+    EXPECT_EQ(code(guest(call.method, "/job1/a", call.query + sas("l"), "x")), "403 AuthorizationPermissionMismatch")
+        << call.method;
     owner("PUT", "/job1/a", "", "x");
   }
   EXPECT_EQ(guest("PUT", "/job1/a", "comp=block&blockid=AAAA&" + sas("c"), "x").status, 403) << "blocks need w";
@@ -86,7 +107,8 @@ TEST_F(BlobTest, ASasCoversItsPermissionsAndTimeOnly) {
 TEST_F(BlobTest, ContainersAreMadeOnceUnderLegalNames) {
   EXPECT_EQ(code(owner("PUT", "/job1", "restype=container")), "409 ContainerAlreadyExists");
   EXPECT_EQ(code(owner("PUT", "/ab", "restype=container")), "400 OutOfRangeInput");
-  for (const char* bad : {"/Abc", "/a--b", "/-abc", "/abc-", "/a_bc"}) EXPECT_EQ(owner("PUT", bad, "restype=container").status, 400) << bad;
+  for (const char* bad : {"/Abc", "/a--b", "/-abc", "/abc-", "/a_bc"})
+    EXPECT_EQ(owner("PUT", bad, "restype=container").status, 400) << bad;
   EXPECT_EQ(owner("DELETE", "/job1", "restype=container").status, 202);
   EXPECT_EQ(code(owner("GET", "/job1/a")), "404 ContainerNotFound");
   EXPECT_EQ(code(owner("DELETE", "/job1", "restype=container")), "404 ContainerNotFound");
@@ -148,15 +170,18 @@ TEST_F(BlobTest, ConditionsAreObeyed) {
 }
 
 TEST_F(BlobTest, ListsComeInPagesAndByPrefix) {
-  for (const char* name : {"a1", "a2", "b/1", "b/2", "c&d"}) owner("PUT", std::string("/job1/") + percent_encode(name), "", "xy");
+  for (const char* name : {"a1", "a2", "b/1", "b/2", "c&d"})
+    owner("PUT", std::string("/job1/") + percent_encode(name), "", "xy");
   const auto between = [](const std::string& text, const std::string& from, const std::string& to) {
     const size_t at = text.find(from);
-    return at == std::string::npos ? std::string{} : text.substr(at + from.size(), text.find(to, at + from.size()) - at - from.size());
+    return at == std::string::npos ? std::string{}
+                                   : text.substr(at + from.size(), text.find(to, at + from.size()) - at - from.size());
   };
   std::string marker;
   int pages = 0, blobs_seen = 0;
   do {
-    const auto page = owner("GET", "/job1", "restype=container&comp=list&maxresults=2&marker=" + percent_encode(marker));
+    const auto page =
+        owner("GET", "/job1", "restype=container&comp=list&maxresults=2&marker=" + percent_encode(marker));
     ASSERT_EQ(page.status, 200);
     for (size_t at = 0; (at = page.body.find("<Name>", at)) != std::string::npos; ++at) ++blobs_seen;
     marker = between(page.body, "<NextMarker>", "</NextMarker>");

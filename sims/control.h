@@ -21,7 +21,8 @@ namespace twinstep::sims {
 /// Errors    400 with {"error":...} naming the line; then nothing was changed.
 class Control {
  public:
-  Control(IotHubSim& hub, ThingParkSim& thingpark, FaultBox& faults, std::function<void(std::chrono::nanoseconds)> advance);
+  Control(IotHubSim& hub, ThingParkSim& thingpark, FaultBox& faults,
+          std::function<void(std::chrono::nanoseconds)> advance);
   http::ServerResponse handle(const http::ServerRequest& request);
 
  private:

@@ -10,7 +10,8 @@ using http::ServerResponse;
 
 class ControlTest : public HubTest {
  protected:
-  ServerResponse call(const std::string& method, const std::string& path, const std::string& body = "", const std::string& query = "") {
+  ServerResponse call(const std::string& method, const std::string& path, const std::string& body = "",
+                      const std::string& query = "") {
     return control.handle(make_request(method, path, query, {}, body));
   }
   FaultBox faults{1};
@@ -41,7 +42,11 @@ TEST_F(ControlTest, PutReplacesAndPostAddsBothAtOnceInQueries) {
   Control second(lagging, thingpark, faults, nullptr);
   const auto count = [&] { return query(lagging, "SELECT COUNT() AS n FROM devices").body; };
   ask(lagging, "PUT", "/devices/old", R"({"deviceId":"old"})");
-  EXPECT_EQ(second.handle(make_request("PUT", "/hub/devices", "", {}, "{\"id\":\"a\"}\r\n\n{\"id\":\"b\",\"status\":\"disabled\"}")).status, 200);
+  EXPECT_EQ(second
+                .handle(make_request("PUT", "/hub/devices", "", {},
+                                     "{\"id\":\"a\"}\r\n\n{\"id\":\"b\",\"status\":\"disabled\"}"))
+                .status,
+            200);
   EXPECT_EQ(count(), R"([{"n":2}])");
   EXPECT_EQ(second.handle(make_request("POST", "/hub/devices", "", {}, R"({"id":"a","moduleId":"m"})")).status, 200);
   EXPECT_EQ(second.handle(make_request("POST", "/hub/devices", "", {}, R"({"id":"c"})")).status, 200);
@@ -52,8 +57,9 @@ TEST_F(ControlTest, PutReplacesAndPostAddsBothAtOnceInQueries) {
 
 TEST_F(ControlTest, ABadLineIsNamedAndChangesNothing) {
   hub.seed_device("keep", true, false, "");
-  for (const char* bad : {"{\"id\":\"a\"}\nbroken", "{\"id\":\"a\"}\n[]", "{\"id\":\"a\"}\n{\"id\":\"a\"}", "{\"id\":\"a\"}\n{\"status\":\"enabled\"}",
-                          "{\"id\":\"a\"}\n{\"id\":\"x y\"}", "{\"id\":\"a\"}\n{\"id\":\"b\",\"tags\":{\"a.b\":1}}",
+  for (const char* bad : {"{\"id\":\"a\"}\nbroken", "{\"id\":\"a\"}\n[]", "{\"id\":\"a\"}\n{\"id\":\"a\"}",
+                          "{\"id\":\"a\"}\n{\"status\":\"enabled\"}", "{\"id\":\"a\"}\n{\"id\":\"x y\"}",
+                          "{\"id\":\"a\"}\n{\"id\":\"b\",\"tags\":{\"a.b\":1}}",
                           "{\"id\":\"a\"}\n{\"id\":\"none\",\"moduleId\":\"m\"}"}) {
     const auto r = call("PUT", "/hub/devices", bad);
     EXPECT_EQ(r.status, 400) << bad;
@@ -66,7 +72,9 @@ TEST_F(ControlTest, ABadLineIsNamedAndChangesNothing) {
 TEST_F(ControlTest, AThingParkRegistryIsReplacedAndAddedTo) {
   EXPECT_EQ(call("PUT", "/thingpark/devices", R"({"name":"a","EUI":"0004a30b00000001","ref":"77"}
 {"name":"b","EUI":"0004A30B00000002"}
-{"odd":true})").status, 200);
+{"odd":true})")
+                .status,
+            200);
   EXPECT_EQ(thingpark.device_count(), 3u);
   const std::string before = call("GET", "/thingpark/devices").body;
   EXPECT_NE(before.find(R"("EUI":"0004A30B00000001")"), std::string::npos);
@@ -87,7 +95,8 @@ TEST_F(ControlTest, FaultsCountsAndTimeAreAtItsPlaces) {
   EXPECT_EQ(call("POST", "/faults", R"({"server":"hub"})").status, 400);
   EXPECT_EQ(call("POST", "/faults", "no json").status, 400);
   const auto through = [&](const char* path) {
-    return faults.serve("hub", make_request("GET", path), [](const http::ServerRequest&) { return ServerResponse{}; }).status;
+    return faults.serve("hub", make_request("GET", path), [](const http::ServerRequest&) { return ServerResponse{}; })
+        .status;
   };
   EXPECT_EQ(through("/devices/a"), 503);
   EXPECT_EQ(through("/devices/b"), 200);
@@ -101,14 +110,16 @@ TEST_F(ControlTest, FaultsCountsAndTimeAreAtItsPlaces) {
   const SystemTime before = clock.system_now();
   EXPECT_EQ(call("POST", "/advance", R"({"seconds":90})").status, 200);
   EXPECT_EQ(clock.system_now() - before, std::chrono::seconds{90});
-  for (const char* bad : {"", "{}", R"({"seconds":-1})", R"({"seconds":"9"})", "[1]"}) EXPECT_EQ(call("POST", "/advance", bad).status, 400) << bad;
+  for (const char* bad : {"", "{}", R"({"seconds":-1})", R"({"seconds":"9"})", "[1]"})
+    EXPECT_EQ(call("POST", "/advance", bad).status, 400) << bad;
   EXPECT_EQ(call("GET", "/nowhere").status, 404);
   EXPECT_EQ(call("PATCH", "/faults").status, 405);
 }
 
 TEST_F(HubTest, ImportsArePacedAsTheTierHasIt) {
   std::string lines;
-  for (int i = 0; i < 200; ++i) lines += fmt::format("{{\"id\":\"d{}\",\"importMode\":\"createOrUpdate\",\"status\":\"enabled\"}}\n", i);
+  for (int i = 0; i < 200; ++i)
+    lines += fmt::format("{{\"id\":\"d{}\",\"importMode\":\"createOrUpdate\",\"status\":\"enabled\"}}\n", i);
   const auto seconds = [&](const std::string& tier, int units, double rate, bool throttle) {
     IotHubSimOptions o = options();
     o.tier = tier, o.units = units, o.import_rate = rate, o.throttle = throttle;

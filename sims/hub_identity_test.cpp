@@ -41,7 +41,10 @@ TEST_F(HubTest, ABearerTokenIsLetInOnlyWhenItIsTheIssuedOne) {
   o.bearer_token = "issued";
   IotHubSim entra(o, clock, direct);
   const auto status = [&](IotHubSim& at, const std::string& given) {
-    return at.handle(make_request("GET", "/devices/none", "api-version=2021-04-12", {{"Host", kHost}, {"Authorization", given}})).status;
+    return at
+        .handle(
+            make_request("GET", "/devices/none", "api-version=2021-04-12", {{"Host", kHost}, {"Authorization", given}}))
+        .status;
   };
   EXPECT_EQ(status(entra, "Bearer issued"), 404);
   EXPECT_EQ(status(entra, "Bearer other"), 401);
@@ -59,7 +62,8 @@ TEST_F(HubTest, ErrorsNameTheirCodeInHeaderAndMessageWithATrackingId) {
   const auto r = ask("GET", "/devices/none");
   EXPECT_EQ(error_of(r), "404 DeviceNotFound");
   EXPECT_THAT(text_of(body_of(r), "Message"), ::testing::StartsWith("ErrorCode:DeviceNotFound;"));
-  EXPECT_THAT(text_of(body_of(r), "ExceptionMessage"), ::testing::MatchesRegex("Tracking ID:[0-9a-f]+-G:[0-9]+-TimeStamp:.*"));
+  EXPECT_THAT(text_of(body_of(r), "ExceptionMessage"),
+              ::testing::MatchesRegex("Tracking ID:[0-9a-f]+-G:[0-9]+-TimeStamp:.*"));
   EXPECT_EQ(header(r, "Content-Type"), "application/json; charset=utf-8");
   EXPECT_EQ(header(r, "Server"), "Microsoft-HTTPAPI/2.0");
   EXPECT_EQ(header(r, "x-ms-request-id").size(), 36u);
@@ -69,7 +73,8 @@ TEST_F(HubTest, EveryWriteOfAnIdentityMovesItsEtagByOneAndLeavesTheTwins) {
   const auto made = body_of(ask("PUT", "/devices/d", R"({"deviceId":"d"})"));
   const auto twin = text_of(body_of(ask("GET", "/twins/d")), "etag");
   const auto counter = [](const json::object& o) { return std::stoull(*base64_decode(text_of(o, "etag"))); };
-  const auto updated = body_of(ask("PUT", "/devices/d", R"({"deviceId":"d","status":"disabled"})", "\"" + text_of(made, "etag") + "\""));
+  const auto updated =
+      body_of(ask("PUT", "/devices/d", R"({"deviceId":"d","status":"disabled"})", "\"" + text_of(made, "etag") + "\""));
   EXPECT_EQ(counter(updated), counter(made) + 1);
   EXPECT_EQ(updated.at("generationId"), made.at("generationId"));
   EXPECT_THAT(text_of(updated, "statusUpdatedTime"), ::testing::EndsWith("Z"));
@@ -117,7 +122,8 @@ TEST_F(HubTest, ListingGivesAtMostTopAndAThousandForNonsense) {
   for (int i = 0; i < 1'005; ++i) hub.seed_device(fmt::format("d{:04}", i), true, false, "");
   const auto count = [&](const std::string& top) {
     return list_of(hub.handle(make_request("GET", "/devices/", "top=" + top + "&api-version=2021-04-12",
-                                           {{"Host", kHost}, {"Authorization", token()}}))).size();
+                                           {{"Host", kHost}, {"Authorization", token()}})))
+        .size();
   };
   EXPECT_EQ(count("2"), 2u);
   EXPECT_EQ(count("0"), 1'000u);
@@ -138,8 +144,10 @@ TEST_F(HubTest, ModulesLiveAndDieWithTheirDevice) {
   const auto made = ask("PUT", "/devices/d/modules/m", R"({"deviceId":"d","moduleId":"m","managedBy":"me"})");
   ASSERT_EQ(made.status, 200);
   EXPECT_EQ(body_of(made).at("managedBy"), "me");
-  EXPECT_EQ(error_of(ask("PUT", "/devices/d/modules/m", R"({"deviceId":"d","moduleId":"m"})")), "409 ModuleAlreadyExistsOnDevice");
-  EXPECT_EQ(error_of(ask("PUT", "/devices/d/modules/m", R"({"deviceId":"d","moduleId":"m"})", "\"MA==\"")), "412 PreconditionFailed");
+  EXPECT_EQ(error_of(ask("PUT", "/devices/d/modules/m", R"({"deviceId":"d","moduleId":"m"})")),
+            "409 ModuleAlreadyExistsOnDevice");
+  EXPECT_EQ(error_of(ask("PUT", "/devices/d/modules/m", R"({"deviceId":"d","moduleId":"m"})", "\"MA==\"")),
+            "412 PreconditionFailed");
   EXPECT_EQ(ask("PUT", "/devices/d/modules/m", R"({"deviceId":"d","moduleId":"m"})", "*").status, 200);
   EXPECT_EQ(list_of(ask("GET", "/devices/d/modules")).size(), 1u);
   EXPECT_EQ(error_of(ask("GET", "/devices/d/modules/other")), "404 ModuleNotFound");
@@ -165,7 +173,8 @@ TEST_F(HubTest, ModulesCountAgainstTheQuota) {
   ASSERT_EQ(ask(small, "PUT", "/devices/a", R"({"deviceId":"a"})").status, 200);
   ASSERT_EQ(ask(small, "PUT", "/devices/a/modules/m", R"({"deviceId":"a","moduleId":"m"})").status, 200);
   EXPECT_EQ(error_of(ask(small, "PUT", "/devices/b", R"({"deviceId":"b"})")), "403 IotHubQuotaExceeded");
-  EXPECT_EQ(error_of(ask(small, "PUT", "/devices/a/modules/n", R"({"deviceId":"a","moduleId":"n"})")), "403 IotHubQuotaExceeded");
+  EXPECT_EQ(error_of(ask(small, "PUT", "/devices/a/modules/n", R"({"deviceId":"a","moduleId":"n"})")),
+            "403 IotHubQuotaExceeded");
   EXPECT_EQ(ask(small, "DELETE", "/devices/a", "", "*").status, 204);
   EXPECT_EQ(ask(small, "PUT", "/devices/b", R"({"deviceId":"b"})").status, 200) << "the module went with its device";
 }
@@ -175,7 +184,8 @@ TEST_F(HubTest, AFreeHubHoldsFiveHundredDevicesAndBulkSaysWhichDidNotFit) {
   o.tier = "F1";
   IotHubSim free_hub(o, clock, direct);
   for (int i = 0; i < 499; ++i) free_hub.seed_device(fmt::format("d{}", i), true, false, "");
-  const auto r = ask(free_hub, "POST", "/devices", R"([{"id":"x","importMode":"create"},{"id":"y","importMode":"create"}])");
+  const auto r =
+      ask(free_hub, "POST", "/devices", R"([{"id":"x","importMode":"create"},{"id":"y","importMode":"create"}])");
   EXPECT_EQ(r.status, 400);
   const json::object result = body_of(r);
   ASSERT_EQ(result.at("errors").as_array().size(), 1u);
@@ -222,8 +232,8 @@ TEST_F(HubTest, BulkModesFollowTheTable) {
   int n = 0;
   const auto code = [&](const Row& row, const std::string& id, const std::string& etag, const std::string& twin_etag) {
     const auto r = ask("POST", "/devices",
-                       fmt::format(R"([{{"id":"{}","importMode":"{}","eTag":"{}","twinETag":"{}","tags":{{"n":1}}}}])", id,
-                                   row.mode, etag, twin_etag));
+                       fmt::format(R"([{{"id":"{}","importMode":"{}","eTag":"{}","twinETag":"{}","tags":{{"n":1}}}}])",
+                                   id, row.mode, etag, twin_etag));
     const json::object result = body_of(r);
     const json::array& errors = result.at("errors").as_array();
     EXPECT_EQ(r.status, errors.empty() ? 200 : 400);
@@ -236,7 +246,8 @@ TEST_F(HubTest, BulkModesFollowTheTable) {
       const std::string id = fmt::format("present{}", ++n);
       create(id);
       const std::string etag = text_of(body_of(ask("GET", "/devices/" + id)), "etag");
-      EXPECT_EQ(code(row, id, stale ? "MA==" : etag, stale ? "AAAAAAAAAAk=" : "AAAAAAAAAAE="), stale ? row.stale : row.current);
+      EXPECT_EQ(code(row, id, stale ? "MA==" : etag, stale ? "AAAAAAAAAAk=" : "AAAAAAAAAAE="),
+                stale ? row.stale : row.current);
       const bool gone = ask("GET", "/devices/" + id).status == 404;
       const std::string mode = row.mode;
       EXPECT_EQ(gone, mode.starts_with("delete") && !(stale && mode.ends_with("ETag")));
@@ -245,7 +256,8 @@ TEST_F(HubTest, BulkModesFollowTheTable) {
 }
 
 TEST_F(HubTest, UpdateTwinReplacesTheSectionsItNamesAndLeavesTheIdentity) {
-  ask("POST", "/devices", R"([{"id":"d","importMode":"create","tags":{"a":1,"b":2},"properties":{"desired":{"x":1}}}])");
+  ask("POST", "/devices",
+      R"([{"id":"d","importMode":"create","tags":{"a":1,"b":2},"properties":{"desired":{"x":1}}}])");
   const auto identity = body_of(ask("GET", "/devices/d"));
   ASSERT_EQ(ask("POST", "/devices", R"([{"id":"d","importMode":"updateTwin","tags":{"a":3}}])").status, 200);
   const auto twin = body_of(ask("GET", "/twins/d"));
@@ -262,7 +274,8 @@ TEST_F(HubTest, AnUpdateWithoutTwinLeavesTheTwin) {
   const auto twin = body_of(ask("GET", "/twins/d"));
   EXPECT_EQ(json::write(twin.at("tags")), R"({"a":1})");
   EXPECT_EQ(twin.at("status"), "disabled");
-  EXPECT_NE(body_of(ask("GET", "/devices/d")).at("authentication"), before.at("authentication")) << "new keys, as the service does";
+  EXPECT_NE(body_of(ask("GET", "/devices/d")).at("authentication"), before.at("authentication"))
+      << "new keys, as the service does";
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ class HeldClock final : public Clock {
  public:
   SystemTime system_now() const override {
     std::scoped_lock lock(mutex_);
-    return SystemTime{std::chrono::seconds{1'700'000'000}} + std::chrono::duration_cast<std::chrono::microseconds>(passed_);
+    return SystemTime{std::chrono::seconds{1'700'000'000}} +
+           std::chrono::duration_cast<std::chrono::microseconds>(passed_);
   }
   SteadyTime steady_now() const override {
     std::scoped_lock lock(mutex_);
@@ -42,7 +43,8 @@ class JobTest : public HubTest {
  protected:
   JobTest() { storage("PUT", "/devstoreaccount1/job1", "restype=container"); }
   ServerResponse start_export(IotHubSim& at, const std::string& more = "") {
-    return ask(at, "POST", "/jobs/create", fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"{}}})", sas("racwdl"), more));
+    return ask(at, "POST", "/jobs/create",
+               fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"{}}})", sas("racwdl"), more));
   }
   json::object job(IotHubSim& at, const std::string& id) { return body_of(ask(at, "GET", "/jobs/" + id)); }
   /// Moves the held time on until the job has that status.
@@ -118,27 +120,32 @@ TEST_F(JobTest, UnknownAndFinishedJobsCannotBeCancelled) {
 
 TEST_F(JobTest, TheStorageIsProbedBeforeTheJobIsAccepted) {
   const auto code = [&](const std::string& uri) {
-    return error_of(ask("POST", "/jobs/create", fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"}})", uri)));
+    return error_of(
+        ask("POST", "/jobs/create", fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"}})", uri)));
   };
-  for (const char* lacking : {"r", "rl", "rwl", "wd", "d"}) EXPECT_EQ(code(sas(lacking)), "400 BlobContainerValidationError") << lacking;
+  for (const char* lacking : {"r", "rl", "rwl", "wd", "d"})
+    EXPECT_EQ(code(sas(lacking)), "400 BlobContainerValidationError") << lacking;
   EXPECT_EQ(code("http://storage/devstoreaccount1/job1"), "400 BlobContainerValidationError");
   storage("DELETE", "/devstoreaccount1/job1", "restype=container");
   EXPECT_EQ(code(sas("racwdl")), "400 BlobContainerValidationError") << "no such container";
   storage("PUT", "/devstoreaccount1/job1", "restype=container");
   EXPECT_EQ(code(sas("rwd")), "200 ");
-  EXPECT_EQ(storage("GET", "/devstoreaccount1/job1", "restype=container&comp=list").body.find("probe"), std::string::npos);
+  EXPECT_EQ(storage("GET", "/devstoreaccount1/job1", "restype=container&comp=list").body.find("probe"),
+            std::string::npos);
 }
 
 TEST_F(JobTest, WrongJobDescriptionsAreRefused) {
-  for (const char* body : {R"({"type":"copy","outputBlobContainerUri":"http://s/a/b"})", R"({"type":"export"})",
-                           R"({"type":"import","outputBlobContainerUri":"http://s/a/b"})",
-                           R"({"type":"export","outputBlobContainerUri":"http://s/a/b","storageAuthenticationType":"magic"})"})
+  for (const char* body :
+       {R"({"type":"copy","outputBlobContainerUri":"http://s/a/b"})", R"({"type":"export"})",
+        R"({"type":"import","outputBlobContainerUri":"http://s/a/b"})",
+        R"({"type":"export","outputBlobContainerUri":"http://s/a/b","storageAuthenticationType":"magic"})"})
     EXPECT_EQ(error_of(ask("POST", "/jobs/create", body)), "400 ArgumentInvalid") << body;
 }
 
 TEST_F(JobTest, IdentityJobsUseTheHubsOwnToken) {
-  const char* body = R"({"type":"export","outputBlobContainerUri":"http://storage/devstoreaccount1/job1","outputBlobName":"i.txt",)"
-                     R"("storageAuthenticationType":"identityBased"})";
+  const char* body =
+      R"({"type":"export","outputBlobContainerUri":"http://storage/devstoreaccount1/job1","outputBlobName":"i.txt",)"
+      R"("storageAuthenticationType":"identityBased"})";
   hub.seed_device("d", true, false, "");
   const auto made = ask("POST", "/jobs/create", body);
   ASSERT_EQ(made.status, 200) << made.body;
@@ -192,15 +199,16 @@ TEST_F(JobTest, ImportModesFollowTheTableWithNumbersInTheLog) {
 {"id":"p6","importMode":"update"}
 )"));
   ASSERT_EQ(log.size(), 7u);
-  const std::pair<const char*, int> expected[] = {{"p1", 409001}, {"a2", 404001}, {"p2", 412001}, {"a3", 404001}, {"p5", 412001}};
+  const std::pair<const char*, int> expected[] = {
+      {"p1", 409001}, {"a2", 404001}, {"p2", 412001}, {"a3", 404001}, {"p5", 412001}};
   for (size_t i = 0; i < 5; ++i) {
     EXPECT_EQ(text_of(log[i], "deviceId"), expected[i].first);
     EXPECT_EQ(log[i].at("errorCode"), expected[i].second);
   }
-  for (size_t i = 5; i < 7; ++i) {
-    EXPECT_FALSE(log[i].contains("deviceId")) << "what does not convert has no id";
-    EXPECT_EQ(log[i].at("errorCode"), 400012);
-  }
+  EXPECT_FALSE(log[5].contains("deviceId")) << "what does not convert has no id";
+  EXPECT_EQ(log[5].at("errorCode"), 400012);
+  EXPECT_EQ(text_of(log[6], "deviceId"), "p6");
+  EXPECT_EQ(log[6].at("errorCode"), 400004) << "status is needed on every line";
   EXPECT_EQ(ask("GET", "/devices/a1").status, 200);
   EXPECT_EQ(ask("GET", "/devices/p3").status, 404);
   EXPECT_EQ(body_of(ask("GET", "/twins/p4")).at("tags"), (json::object{{"new", 1}}));
@@ -219,9 +227,11 @@ TEST_F(JobTest, ACleanImportLeavesAnEmptyLogAndAFullHubSaysSo) {
 }
 
 TEST_F(JobTest, AnImportWithoutItsBlobFails) {
-  const auto made = ask("POST", "/jobs/create",
-                        fmt::format(R"({{"type":"import","inputBlobName":"none.txt","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})",
-                                    sas("racwdl")));
+  const auto made = ask(
+      "POST", "/jobs/create",
+      fmt::format(
+          R"({{"type":"import","inputBlobName":"none.txt","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})",
+          sas("racwdl")));
   ASSERT_EQ(made.status, 200);
   EXPECT_TRUE(body_of(made).contains("inputBlobContainerUri"));
   hub.wait_for_jobs();

@@ -23,7 +23,8 @@ TEST_F(TwinTest, TagsHoldEightKilobytesBySizeRule) {
   const std::string full = fmt::format(R"("a":{},"b":{},"c":true,"d":7)", text(4096), text(4000));
   EXPECT_EQ(tags(fmt::format(R"({{{},"e":{}}})", full, text(79))), 200);
   EXPECT_EQ(tags(fmt::format(R"({{{},"e":{}}})", full, text(80))), 400);
-  EXPECT_EQ(tags(fmt::format(R"({{{},"e":"{}\u0001\u0085"}})", full, std::string(79, 'x'))), 200) << "control characters do not count";
+  EXPECT_EQ(tags(fmt::format(R"({{{},"e":"{}\u0001\u0085"}})", full, std::string(79, 'x'))), 200)
+      << "control characters do not count";
 }
 
 TEST_F(TwinTest, DesiredHoldsThirtyTwoKilobytesWithoutItsMetadata) {
@@ -42,9 +43,11 @@ TEST_F(TwinTest, KeysHaveUpToAThousandAndTwentyFourBytes) {
 }
 
 TEST_F(TwinTest, KeysMayBeEmptyOrUnicodeButNotHoldReservedCharacters) {
-  for (const char* good : {R"({"":1})", R"({"ключ":1})", R"({"a-b_c/d":1})", R"({"a":{"\u00e4":1}})"}) EXPECT_EQ(tags(good), 200) << good;
-  for (const char* bad : {R"({"a.b":1})", R"({"$a":1})", R"({"a b":1})", R"({"a#":1})", R"({"a\u0000":1})", R"({"a\u001f":1})",
-                          R"({"a\u007f":1})", R"({"a\u0085":1})", R"({"x":{"a.b":1}})", R"({"x":[{"a.b":1}]})"})
+  for (const char* good : {R"({"":1})", R"({"ключ":1})", R"({"a-b_c/d":1})", R"({"a":{"\u00e4":1}})"})
+    EXPECT_EQ(tags(good), 200) << good;
+  for (const char* bad :
+       {R"({"a.b":1})", R"({"$a":1})", R"({"a b":1})", R"({"a#":1})", R"({"a\u0000":1})", R"({"a\u001f":1})",
+        R"({"a\u007f":1})", R"({"a\u0085":1})", R"({"x":{"a.b":1}})", R"({"x":[{"a.b":1}]})"})
     EXPECT_EQ(tags(bad), 400) << bad;
 }
 

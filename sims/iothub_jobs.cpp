@@ -224,8 +224,8 @@ Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
     const auto good = apply(parsed->as_object(), true, about);
     if (good) return;
     const HubError& e = good.error();
-    // A line whose members do not convert never becomes a device: it is reported without an id.
-    if (e.text.starts_with("Error converting") || e.text.starts_with("Required property")) return unreadable(e.text);
+    // A line with a value that does not convert never becomes a device: it is reported without an id.
+    if (e.text.starts_with("Error converting")) return unreadable(e.text);
     errors += json::write(json::object{{"deviceId", about.id}, {"errorCode", e.number},
                                        {"errorStatus", e.number == 409001 ? e.code : e.text}}) + "\n";
   };

@@ -65,7 +65,8 @@ TEST_F(HubTest, BulkAppliesTheGoodEntriesAndListsTheBad) {
 }
 
 TEST_F(HubTest, BulkRefusesTwiceTheSameIdAndMoreThanAHundred) {
-  EXPECT_EQ(header(ask("POST", "/devices", R"([{"id":"a"},{"id":"a"}])"), "iothub-errorcode"), "DeviceDefinedMultipleTimes");
+  EXPECT_EQ(header(ask("POST", "/devices", R"([{"id":"a"},{"id":"a"}])"), "iothub-errorcode"),
+            "DeviceDefinedMultipleTimes");
   std::string many = "[";
   for (int i = 0; i < 101; ++i) many += fmt::format(R"({}{{"id":"d{}"}})", i == 0 ? "" : ",", i);
   EXPECT_EQ(ask("POST", "/devices", many + "]").status, 413);
@@ -83,7 +84,9 @@ TEST_F(HubTest, PatchMergesAndNullDeletes) {
 
 TEST_F(HubTest, TwinsOverTheLimitsAreRefused) {
   hub.seed_device("dev1", true, false, "");
-  const auto status = [&](const std::string& tags) { return ask("PATCH", "/twins/dev1", R"({"tags":)" + tags + "}").status; };
+  const auto status = [&](const std::string& tags) {
+    return ask("PATCH", "/twins/dev1", R"({"tags":)" + tags + "}").status;
+  };
   for (const char* bad : {R"({"a.b":1})", R"({"a b":1})", R"({"a$":1})", R"({"a#":1})", R"({"a":4503599627370496})",
                           R"({"a":[null]})", R"({"a":-4503599627370497})"})
     EXPECT_EQ(status(bad), 400) << bad;
@@ -97,7 +100,8 @@ TEST_F(HubTest, TwinsOverTheLimitsAreRefused) {
 }
 
 TEST_F(HubTest, QueriesFilterProjectCountAndPage) {
-  for (int i = 0; i < 150; ++i) hub.seed_device(fmt::format("d{:03}", i), i % 2 == 0, false, fmt::format(R"({{"n":{}}})", i));
+  for (int i = 0; i < 150; ++i)
+    hub.seed_device(fmt::format("d{:03}", i), i % 2 == 0, false, fmt::format(R"({{"n":{}}})", i));
   const auto query = [&](const std::string& q) { return ask("POST", "/devices/query", R"({"query":")" + q + "\"}"); };
   const auto first = query("SELECT * FROM devices");
   EXPECT_EQ(header(first, "x-ms-item-type"), "Twin");
@@ -117,7 +121,9 @@ TEST_F(HubTest, TheIndexShowsDeletedDevicesForAWhile) {
   o.ghost_time = std::chrono::minutes{25};
   IotHubSim lagging(o, clock, direct);
   lagging.seed_device("old", true, false, "");
-  const auto count = [&] { return ask(lagging, "POST", "/devices/query", R"({"query":"SELECT COUNT() AS n FROM devices"})").body; };
+  const auto count = [&] {
+    return ask(lagging, "POST", "/devices/query", R"({"query":"SELECT COUNT() AS n FROM devices"})").body;
+  };
   ask(lagging, "PUT", "/devices/new", R"({"deviceId":"new"})");
   EXPECT_EQ(count(), R"([{"n":1}])");
   clock.advance(std::chrono::seconds{3});
@@ -151,13 +157,14 @@ TEST_F(HubTest, ABurstPassesThenCallsQueueThenAreRefused) {
 TEST_F(HubTest, AnExportWritesLinesWithoutKeysAfterAPlainTextLine) {
   storage("PUT", "/devstoreaccount1/job1", "restype=container");
   hub.seed_device("dev1", true, false, R"({"a":1})");
-  const std::string job = fmt::format(
-      R"({{"type":"export","outputBlobContainerUri":"{}","excludeKeysInExport":true}})", sas("racwdl"));
+  const std::string job =
+      fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}","excludeKeysInExport":true}})", sas("racwdl"));
   const auto made = ask("POST", "/jobs/create", job);
   ASSERT_EQ(made.status, 200) << made.body;
   EXPECT_EQ(made.body.find("sig="), std::string::npos);
   hub.wait_for_jobs();
-  EXPECT_EQ(body_of(ask("GET", "/jobs/" + std::string(json::string_or(body_of(made), "jobId"))))["status"], "completed");
+  EXPECT_EQ(body_of(ask("GET", "/jobs/" + std::string(json::string_or(body_of(made), "jobId"))))["status"],
+            "completed");
   const std::string text = storage("GET", "/devstoreaccount1/job1/devices.txt").body;
   EXPECT_NE(text[0], '{');
   EXPECT_NE(text.find(R"({"id":"dev1")"), std::string::npos);
@@ -166,7 +173,8 @@ TEST_F(HubTest, AnExportWritesLinesWithoutKeysAfterAPlainTextLine) {
 
 TEST_F(HubTest, AnExportNeedsDeleteInItsSas) {
   storage("PUT", "/devstoreaccount1/job1", "restype=container");
-  const auto r = ask("POST", "/jobs/create", fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"}})", sas("rwl")));
+  const auto r =
+      ask("POST", "/jobs/create", fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"}})", sas("rwl")));
   EXPECT_EQ(r.status, 400);
   EXPECT_EQ(header(r, "iothub-errorcode"), "BlobContainerValidationError");
 }
@@ -175,15 +183,21 @@ TEST_F(HubTest, AnImportWithBadLinesStillCompletesAndLogsThem) {
   storage("PUT", "/devstoreaccount1/job1", "restype=container");
   ServerRequest put;
   put.method = "PUT", put.path = put.target = "/devstoreaccount1/job1/devices.txt";
-  put.headers = {{"x-ms-version", "2021-12-02"}, {"Authorization", "Bearer hub-identity"}, {"x-ms-blob-type", "BlockBlob"}};
-  put.body = "{\"id\":\"new\",\"importMode\":\"create\",\"status\":\"Enabled\"}\r\nbroken\n{\"id\":\"x\",\"importMode\":\"create\"}\n"
-             "{\"id\":\"none\",\"importMode\":\"delete\",\"status\":\"enabled\"}";
+  put.headers = {
+      {"x-ms-version", "2021-12-02"}, {"Authorization", "Bearer hub-identity"}, {"x-ms-blob-type", "BlockBlob"}};
+  put.body =
+      "{\"id\":\"new\",\"importMode\":\"create\",\"status\":\"Enabled\"}\r\nbroken\n{\"id\":\"x\",\"importMode\":"
+      "\"create\"}\n"
+      "{\"id\":\"none\",\"importMode\":\"delete\",\"status\":\"enabled\"}";
   ASSERT_EQ(blobs.handle(put).status, 201);
-  const auto made = ask("POST", "/jobs/create",
-                        fmt::format(R"({{"type":"import","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})", sas("racwdl")));
+  const auto made =
+      ask("POST", "/jobs/create",
+          fmt::format(R"({{"type":"import","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})",
+                      sas("racwdl")));
   ASSERT_EQ(made.status, 200) << made.body;
   hub.wait_for_jobs();
-  EXPECT_EQ(body_of(ask("GET", "/jobs/" + std::string(json::string_or(body_of(made), "jobId"))))["status"], "completed");
+  EXPECT_EQ(body_of(ask("GET", "/jobs/" + std::string(json::string_or(body_of(made), "jobId"))))["status"],
+            "completed");
   EXPECT_EQ(ask("GET", "/devices/new").status, 200);
   const std::string log = storage("GET", "/devstoreaccount1/job1/importErrors.log").body;
   EXPECT_NE(log.find("400012"), std::string::npos);

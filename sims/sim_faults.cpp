@@ -32,7 +32,8 @@ std::string route_of(std::string_view server, const http::ServerRequest& r) {
 
 Status check(const json::object& f) {
   static const std::set<std::string_view> kTexts{"server", "method", "path", "body", "page"};
-  static const std::set<std::string_view> kNumbers{"skip", "times", "status", "retryAfter", "delayMs", "cutAfter", "at"};
+  static const std::set<std::string_view> kNumbers{"skip",    "times",    "status", "retryAfter",
+                                                   "delayMs", "cutAfter", "at"};
   static const std::set<std::string_view> kSwitches{"drop", "lost", "shift"};
   bool effect = false;
   const auto wrong = [](std::string_view key, std::string_view why) {
@@ -51,7 +52,8 @@ Status check(const json::object& f) {
     } else if (!v.is_number()) {
       return wrong(key, "must be a number from 0 to 1");
     }
-    effect = effect || key == "status" || key == "delayMs" || key == "cutAfter" || key == "page" || kSwitches.contains(key);
+    effect =
+        effect || key == "status" || key == "delayMs" || key == "cutAfter" || key == "page" || kSwitches.contains(key);
   }
   const std::string_view server = json::string_or(f, "server", "*"), page = json::string_or(f, "page", "end");
   if (server != "*" && server != "hub" && server != "blob" && server != "thingpark")
@@ -59,7 +61,8 @@ Status check(const json::object& f) {
   if (page != "repeat" && page != "missing" && page != "end" && page != "notFound")
     return wrong("page", "is repeat, missing, end or notFound");
   if (!effect)
-    return fail(ErrorKind::kInvalid, "sim.fault", "a fault needs an effect: status, delayMs, cutAfter, drop, lost, page or shift");
+    return fail(ErrorKind::kInvalid, "sim.fault",
+                "a fault needs an effect: status, delayMs, cutAfter, drop, lost, page or shift");
   return {};
 }
 
@@ -67,8 +70,13 @@ Status check(const json::object& f) {
 
 Status FaultBox::add(const json::object& f) {
   TRY(check(f));
-  Fault fault{f, std::string(json::string_or(f, "server", "*")), std::string(json::string_or(f, "method")),
-              std::string(json::string_or(f, "path")), json::int_or(f, "skip", 0), json::int_or(f, "times", 1), 1};
+  Fault fault{f,
+              std::string(json::string_or(f, "server", "*")),
+              std::string(json::string_or(f, "method")),
+              std::string(json::string_or(f, "path")),
+              json::int_or(f, "skip", 0),
+              json::int_or(f, "times", 1),
+              1};
   if (const json::value* p = f.if_contains("probability"); p != nullptr && p->is_number())
     fault.probability = p->to_number<double>();
   std::scoped_lock lock(mutex_);
@@ -112,7 +120,8 @@ http::ServerResponse FaultBox::serve(std::string_view server, const http::Server
       execute = false;
       out.status = static_cast<int>(status);
       out.body = std::string(json::string_or(f, "body"));
-      if (const int64_t s = json::int_or(f, "retryAfter", -1); s >= 0) out.headers.push_back({"Retry-After", std::to_string(s)});
+      if (const int64_t s = json::int_or(f, "retryAfter", -1); s >= 0)
+        out.headers.push_back({"Retry-After", std::to_string(s)});
     }
     if (json::bool_or(f, "drop", false)) execute = false, lost = true;
     if (json::bool_or(f, "lost", false)) lost = true;

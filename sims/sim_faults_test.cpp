@@ -81,7 +81,10 @@ TEST_F(FaultTest, AProbabilityHitsSomeCallsAndTheSameOnesForTheSameSeed) {
     EXPECT_TRUE(b.add({{"times", -1}, {"probability", 0.3}, {"status", 500}}));
     std::string out;
     for (int i = 0; i < 200; ++i)
-      out += b.serve("hub", make_request("GET", "/d"), [](const ServerRequest&) { return ServerResponse{}; }).status == 500 ? 'x' : '.';
+      out +=
+          b.serve("hub", make_request("GET", "/d"), [](const ServerRequest&) { return ServerResponse{}; }).status == 500
+              ? 'x'
+              : '.';
     return out;
   };
   const std::string one = run(1);
@@ -107,16 +110,21 @@ TEST_F(FaultTest, PagesRepeatVanishEndOrAreNotFound) {
 TEST_F(FaultTest, AShiftTakesADeviceOfPageOneAfterItWasServed) {
   FakeClock clock;
   ThingParkSim sim({}, clock);
-  for (int i = 0; i < 201; ++i) ASSERT_TRUE(sim.add({{"name", fmt::format("n{:03}", i)}, {"EUI", fmt::format("{:016X}", i)}}));
+  for (int i = 0; i < 201; ++i)
+    ASSERT_TRUE(sim.add({{"name", fmt::format("n{:03}", i)}, {"EUI", fmt::format("{:016X}", i)}}));
   const std::string token = text_of(
-      body_of(sim.handle(make_request("POST", "/oauth/token", "", {}, "grant_type=client_credentials&client_id=demo/client&client_secret=demo-secret"))),
+      body_of(
+          sim.handle(make_request("POST", "/oauth/token", "", {},
+                                  "grant_type=client_credentials&client_id=demo/client&client_secret=demo-secret"))),
       "access_token");
   box.on_shift = [&] { sim.remove_first(); };
   add(R"({"shift":true})");
   std::set<std::string> seen;
   for (int page = 1; page <= 2; ++page) {
-    const auto r = box.serve("thingpark", make_request("GET", "/devices", fmt::format("pageIndex={}", page), {{"Authorization", "Bearer " + token}}),
-                             [&](const ServerRequest& q) { return sim.handle(q); });
+    const auto r = box.serve(
+        "thingpark",
+        make_request("GET", "/devices", fmt::format("pageIndex={}", page), {{"Authorization", "Bearer " + token}}),
+        [&](const ServerRequest& q) { return sim.handle(q); });
     for (const json::value& d : list_of(r)) seen.insert(text_of(d.as_object(), "name"));
   }
   EXPECT_TRUE(seen.contains("n000")) << "page 1 still had it";
@@ -166,7 +174,8 @@ TEST_F(HubTest, BulkTakesATokenPerEntryThenQueuesThenIsRefused) {
   int n = 0;
   const auto call = [&](int entries) {
     std::string all;
-    for (int i = 0; i < entries; ++i) all += fmt::format(R"({}{{"id":"d{}","importMode":"create"}})", i == 0 ? "" : ",", n++);
+    for (int i = 0; i < entries; ++i)
+      all += fmt::format(R"({}{{"id":"d{}","importMode":"create"}})", i == 0 ? "" : ",", n++);
     return ask(busy, "POST", "/devices", "[" + all + "]");
   };
   EXPECT_EQ(call(100).fault.delay.count(), 0);

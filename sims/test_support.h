@@ -92,9 +92,9 @@ class HubTest : public ::testing::Test {
     const std::string sig = base64_encode(hmac_sha256(*base64_decode(kKey), sr + "\n" + se));
     return fmt::format("SharedAccessSignature skn={}&se={}&sig={}&sr={}", policy, se, percent_encode(sig), sr);
   }
-  http::ServerResponse ask(IotHubSim& at, const std::string& method, const std::string& path, const std::string& body = "",
-                           const std::string& match = "", const std::string& policy = "iothubowner",
-                           std::vector<http::Header> more = {}) {
+  http::ServerResponse ask(IotHubSim& at, const std::string& method, const std::string& path,
+                           const std::string& body = "", const std::string& match = "",
+                           const std::string& policy = "iothubowner", std::vector<http::Header> more = {}) {
     more.push_back({"Host", kHost});
     more.push_back({"Authorization", token(policy)});
     if (!match.empty()) more.push_back({"If-Match", match});
@@ -104,7 +104,9 @@ class HubTest : public ::testing::Test {
                            const std::string& match = "", const std::string& policy = "iothubowner") {
     return ask(hub, method, path, body, match, policy);
   }
-  std::string error_of(const http::ServerResponse& r) { return fmt::format("{} {}", r.status, header(r, "iothub-errorcode")); }
+  std::string error_of(const http::ServerResponse& r) {
+    return fmt::format("{} {}", r.status, header(r, "iothub-errorcode"));
+  }
   void create(const std::string& id) {
     ASSERT_EQ(ask("PUT", "/devices/" + id, fmt::format(R"({{"deviceId":"{}"}})", id)).status, 200);
   }
@@ -114,7 +116,8 @@ class HubTest : public ::testing::Test {
 
   std::string sas(const std::string& permissions) {
     const std::string se = format_iso_seconds(clock.system_now() + std::chrono::hours{1});
-    const std::string text = permissions + "\n\n" + se + "\n/blob/devstoreaccount1/job1\n\n\n\n2021-12-02\nc\n\n\n\n\n\n\n";
+    const std::string text =
+        permissions + "\n\n" + se + "\n/blob/devstoreaccount1/job1\n\n\n\n2021-12-02\nc\n\n\n\n\n\n\n";
     const std::string sig = base64_encode(hmac_sha256(*base64_decode(BlobSimOptions{}.key), text));
     return fmt::format("http://storage/devstoreaccount1/job1?sv=2021-12-02&sr=c&sp={}&se={}&sig={}", permissions,
                        percent_encode(se), percent_encode(sig));
@@ -130,8 +133,10 @@ class HubTest : public ::testing::Test {
   std::string import(IotHubSim& at, const std::string& lines) {
     storage("PUT", "/devstoreaccount1/job1", "restype=container");
     EXPECT_EQ(storage("PUT", "/devstoreaccount1/job1/devices.txt", "", lines).status, 201);
-    const auto made = ask(at, "POST", "/jobs/create",
-                          fmt::format(R"({{"type":"import","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})", sas("racwdl")));
+    const auto made =
+        ask(at, "POST", "/jobs/create",
+            fmt::format(R"({{"type":"import","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})",
+                        sas("racwdl")));
     EXPECT_EQ(made.status, 200) << made.body;
     at.wait_for_jobs();
     EXPECT_EQ(text_of(body_of(ask(at, "GET", "/jobs/" + text_of(body_of(made), "jobId"))), "status"), "completed");

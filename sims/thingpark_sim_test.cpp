@@ -1,6 +1,6 @@
 // The simulated ThingPark: token, list, create, change, delete and its refusals.
-#include "sims/test_support.h"
 #include "sims/thingpark_sim.h"
+#include "sims/test_support.h"
 
 namespace twinstep::sims {
 namespace {
@@ -11,24 +11,29 @@ constexpr const char* kDevices = "/core/latest/api/devices";
 
 class ThingParkTest : public ::testing::Test {
  protected:
-  static ServerResponse token_call(ThingParkSim& at, const std::string& query = "", const std::string& secret = "demo-secret") {
+  static ServerResponse token_call(ThingParkSim& at, const std::string& query = "",
+                                   const std::string& secret = "demo-secret") {
     return at.handle(make_request("POST", "/admin/latest/api/oauth/token", query, {},
                                   "grant_type=client_credentials&client_id=demo%2Fclient&client_secret=" + secret));
   }
   static std::string token(ThingParkSim& at, const std::string& query = "") {
     return text_of(body_of(token_call(at, query)), "access_token");
   }
-  static ServerResponse ask(ThingParkSim& at, const std::string& method, const std::string& rest = "", const std::string& query = "",
-                            const std::string& body = "") {
+  static ServerResponse ask(ThingParkSim& at, const std::string& method, const std::string& rest = "",
+                            const std::string& query = "", const std::string& body = "") {
     return at.handle(make_request(method, kDevices + rest, query, {{"Authorization", "Bearer " + token(at)}}, body));
   }
   static std::string otaa(const std::string& eui, const std::string& name = "n") {
-    return fmt::format(R"({{"name":"{}","EUI":"{}","activationType":"OTAA","deviceProfileId":"P","applicationEUI":"70B3D57ED0000001",)"
-                       R"("applicationKey":"00112233445566778899AABBCCDDEEFF"}})", name, eui);
+    return fmt::format(
+        R"({{"name":"{}","EUI":"{}","activationType":"OTAA","deviceProfileId":"P","applicationEUI":"70B3D57ED0000001",)"
+        R"("applicationKey":"00112233445566778899AABBCCDDEEFF"}})",
+        name, eui);
   }
   static void fill(ThingParkSim& at, int count) {
     for (int i = 0; i < count; ++i)
-      ASSERT_TRUE(at.add({{"name", fmt::format("n{}", i)}, {"EUI", fmt::format("{:016X}", i)}, {"applicationKey", "secret"},
+      ASSERT_TRUE(at.add({{"name", fmt::format("n{}", i)},
+                          {"EUI", fmt::format("{:016X}", i)},
+                          {"applicationKey", "secret"},
                           {"deviceProfileId", "P"}}));
   }
 
@@ -53,7 +58,9 @@ TEST_F(ThingParkTest, OnlyTheKnownClientGetsATokenAndOnlyAValidTokenGetsIn) {
   EXPECT_EQ(sim.handle(make_request("POST", "/oauth/token", "", {}, "grant_type=password")).status, 400);
   const std::string query = "grant_type=client_credentials&client_id=demo%2Fclient&client_secret=demo-secret";
   EXPECT_EQ(sim.handle(make_request("POST", "/oauth/token", query)).status, 200) << "the fields may be in the query";
-  const auto list = [&](std::vector<http::Header> headers) { return sim.handle(make_request("GET", kDevices, "", std::move(headers))).status; };
+  const auto list = [&](std::vector<http::Header> headers) {
+    return sim.handle(make_request("GET", kDevices, "", std::move(headers))).status;
+  };
   EXPECT_EQ(list({}), 401);
   EXPECT_EQ(list({{"Authorization", "Bearer nonsense"}}), 401);
   const std::string given = token(sim);
@@ -102,16 +109,20 @@ TEST_F(ThingParkTest, ACreateIsCheckedAndAnswersTheDeviceWithItsRef) {
   ASSERT_EQ(made.status, 201);
   EXPECT_EQ(body_of(made).at("EUI"), "0004A30B001C0530");
   EXPECT_EQ(text_of(body_of(made), "ref").find_first_not_of("0123456789"), std::string::npos);
-  for (const char* bad : {"{}", "[]", "no json", R"({"name":"n","EUI":"00","activationType":"OTAA","deviceProfileId":"P"})",
-                          R"({"name":"n","EUI":"0004A30B001C0531","activationType":"MAGIC","deviceProfileId":"P"})",
-                          R"({"name":"n","EUI":"0004A30B001C0531","activationType":"ABP","deviceProfileId":"P","networkAddress":"01020304"})"})
+  for (
+      const char* bad :
+      {"{}", "[]", "no json", R"({"name":"n","EUI":"00","activationType":"OTAA","deviceProfileId":"P"})",
+       R"({"name":"n","EUI":"0004A30B001C0531","activationType":"MAGIC","deviceProfileId":"P"})",
+       R"({"name":"n","EUI":"0004A30B001C0531","activationType":"ABP","deviceProfileId":"P","networkAddress":"01020304"})"})
     EXPECT_EQ(ask(sim, "POST", "", "", bad).status, 400) << bad;
   EXPECT_EQ(ask(sim, "POST", "", "", otaa("0004A30B001C053")).status, 400);
   EXPECT_EQ(ask(sim, "POST", "", "", otaa("0004A30B001C05ZZ")).status, 400);
-  EXPECT_EQ(ask(sim, "POST", "", "",
-                R"({"name":"n","EUI":"0004A30B001C0532","activationType":"ABP","deviceProfileId":"P","networkAddress":"01020304",)"
-                R"("networkSessionKey":"00112233445566778899AABBCCDDEEFF","applicationSessionKeyRules":[{"sourcePorts":"*"}]})").status,
-            201);
+  EXPECT_EQ(
+      ask(sim, "POST", "", "",
+          R"({"name":"n","EUI":"0004A30B001C0532","activationType":"ABP","deviceProfileId":"P","networkAddress":"01020304",)"
+          R"("networkSessionKey":"00112233445566778899AABBCCDDEEFF","applicationSessionKeyRules":[{"sourcePorts":"*"}]})")
+          .status,
+      201);
   EXPECT_EQ(sim.device_count(), 2u);
 }
 
@@ -143,7 +154,9 @@ TEST_F(ThingParkTest, ADeviceIsReadChangedAndDeletedByItsRef) {
 TEST_F(ThingParkTest, CallsAboveTheRateAreRefusedUntilTimeHasPassed) {
   ThingParkSim busy({.rate_per_second = 10}, clock);
   const std::string given = token(busy);
-  const auto call = [&] { return busy.handle(make_request("GET", kDevices, "", {{"Authorization", "Bearer " + given}})); };
+  const auto call = [&] {
+    return busy.handle(make_request("GET", kDevices, "", {{"Authorization", "Bearer " + given}}));
+  };
   for (int i = 0; i < 9; ++i) EXPECT_EQ(call().status, 200) << i;
   const auto refused = call();
   EXPECT_EQ(refused.status, 429);
