@@ -41,9 +41,10 @@ Verdict check_limits(const Counts& counts, const config::Limits& limits, const s
     verdict.permit.deletes = false;
     verdict.tripped.push_back(
         {"deletes", removed, *limit,
-         fmt::format("{} deletes or disables of {} owned devices, the limit is {}; look at the plan, then approve it or "
-                     "raise limits.deletes",
-                     format_count(removed), format_count(counts.owned), format_count(*limit))});
+         fmt::format(
+             "{} deletes or disables of {} owned devices, the limit is {}; look at the plan, then approve it or "
+             "raise limits.deletes",
+             format_count(removed), format_count(counts.owned), format_count(*limit))});
   }
   if (const auto limit = most(limits.updates, counts.owned); limit && counts.updates > *limit) {
     verdict.permit.updates = false;
