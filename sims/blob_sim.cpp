@@ -32,10 +32,14 @@ std::string trim(std::string_view text) {
 std::string xml(std::string_view text) {
   std::string out;
   for (char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else out += c;
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else
+      out += c;
   }
   return out;
 }
@@ -77,9 +81,10 @@ ServerResponse BlobSim::refuse(int status, std::string_view code, std::string_vi
   ServerResponse r;
   r.status = status;
   r.headers = {{"x-ms-error-code", std::string(code)}, {"Content-Type", "application/xml"}};
-  r.body = fmt::format("<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<Error><Code>{}</Code><Message>{}\n"
-                       "RequestId:{}\nTime:{}</Message></Error>",
-                       code, text, Rng::real().hex_id(), format_iso_millis(clock_.system_now()));
+  r.body = fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<Error><Code>{}</Code><Message>{}\n"
+      "RequestId:{}\nTime:{}</Message></Error>",
+      code, text, Rng::real().hex_id(), format_iso_millis(clock_.system_now()));
   return r;
 }
 
@@ -87,12 +92,13 @@ bool BlobSim::shared_key_ok(const ServerRequest& request) const {
   const std::string_view given = request.header("Authorization");
   const std::string prefix = fmt::format("SharedKey {}:", options_.account);
   if (given.substr(0, prefix.size()) != prefix) return false;
-  const std::string_view date = request.header("x-ms-date").empty() ? request.header("Date") : request.header("x-ms-date");
+  const std::string_view date =
+      request.header("x-ms-date").empty() ? request.header("Date") : request.header("x-ms-date");
   const auto sent = parse_http_date(date);
   if (!sent || std::chrono::abs(*sent - clock_.system_now()) > std::chrono::minutes{15}) return false;
   std::string text = request.method + "\n";
-  for (const char* name : {"Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type", "Date",
-                           "If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range"}) {
+  for (const char* name : {"Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type",
+                           "Date", "If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range"}) {
     std::string value(request.header(name));
     if (std::string_view(name) == "Content-Length" && value == "0") value.clear();
     if (std::string_view(name) == "Date" && !request.header("x-ms-date").empty()) value.clear();
@@ -118,7 +124,8 @@ int BlobSim::authorize(const ServerRequest& request, const Target& target, std::
                        std::string& code) const {
   code = "AuthenticationFailed";
   if (!request.header("Authorization").empty()) {
-    if (!options_.identity_token.empty() && request.header("Authorization") == "Bearer " + options_.identity_token) return 0;
+    if (!options_.identity_token.empty() && request.header("Authorization") == "Bearer " + options_.identity_token)
+      return 0;
     return shared_key_ok(request) ? 0 : 403;
   }
   const auto field = [&](std::string_view name) { return request.query_value(name); };
@@ -127,8 +134,8 @@ int BlobSim::authorize(const ServerRequest& request, const Target& target, std::
   const std::string resource = field("sr");
   std::string path = fmt::format("/blob/{}/{}", options_.account, target.container);
   if (resource == "b") path += "/" + target.blob;
-  std::vector<std::string> fields{field("sp"), field("st"), field("se"), path, field("si"), field("sip"), field("spr"),
-                                  version};
+  std::vector<std::string> fields{field("sp"), field("st"),  field("se"),  path,
+                                  field("si"), field("sip"), field("spr"), version};
   if (version >= "2018-11-09") fields.insert(fields.end(), {resource, ""});
   if (version >= "2020-12-06") fields.push_back(field("ses"));
   for (const char* name : {"rscc", "rscd", "rsce", "rscl", "rsct"}) fields.push_back(field(name));
@@ -212,7 +219,8 @@ ServerResponse BlobSim::list(const ServerRequest& request, const std::string& na
     last = it->first;
     const std::string when = format_http_date(it->second.modified);
     blobs += fmt::format(
-        "<Blob><Name>{}</Name><Properties><Creation-Time>{}</Creation-Time><Last-Modified>{}</Last-Modified><Etag>{}</Etag>"
+        "<Blob><Name>{}</Name><Properties><Creation-Time>{}</Creation-Time><Last-Modified>{}</Last-Modified><Etag>{}</"
+        "Etag>"
         "<Content-Length>{}</Content-Length><Content-Type>{}</Content-Type><BlobType>BlockBlob</BlobType>"
         "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState></Properties></Blob>",
         xml(it->first), when, when, it->second.etag, it->second.data->size(), xml(it->second.type));
@@ -245,23 +253,27 @@ ServerResponse BlobSim::container_call(const ServerRequest& request, const std::
         break;
       }
       last = it->first;
-      all += fmt::format("<Container><Name>{}</Name><Properties><Last-Modified>{}</Last-Modified><Etag>\"{}\"</Etag>"
-                         "</Properties></Container>",
-                         it->first, format_http_date(it->second.modified), it->second.etag);
+      all += fmt::format(
+          "<Container><Name>{}</Name><Properties><Last-Modified>{}</Last-Modified><Etag>\"{}\"</Etag>"
+          "</Properties></Container>",
+          it->first, format_http_date(it->second.modified), it->second.etag);
     }
     r.headers = {{"Content-Type", "application/xml"}};
-    r.body = fmt::format("<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Prefix>{}</Prefix><Containers>{}"
-                         "</Containers><NextMarker>{}</NextMarker></EnumerationResults>",
-                         xml(prefix), all, next);
+    r.body = fmt::format(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Prefix>{}</Prefix><Containers>{}"
+        "</Containers><NextMarker>{}</NextMarker></EnumerationResults>",
+        xml(prefix), all, next);
     return r;
   }
   if (request.query_value("restype") != "container")
     return refuse(400, "InvalidQueryParameterValue", "restype=container is required.");
   const auto found = containers_.find(name);
   if (request.method == "PUT") {
-    if (name.size() < 3 || name.size() > 63) return refuse(400, "OutOfRangeInput", "Container names have 3 to 63 characters.");
+    if (name.size() < 3 || name.size() > 63)
+      return refuse(400, "OutOfRangeInput", "Container names have 3 to 63 characters.");
     if (!valid_container_name(name)) return refuse(400, "InvalidResourceName", "The container name is not valid.");
-    if (found != containers_.end()) return refuse(409, "ContainerAlreadyExists", "The specified container already exists.");
+    if (found != containers_.end())
+      return refuse(409, "ContainerAlreadyExists", "The specified container already exists.");
     Container& c = containers_[name];
     c.etag = next_etag();
     c.modified = clock_.system_now();

@@ -21,16 +21,17 @@ bool same(std::string_view a, std::string_view b) {
 
 std::string_view auth_name(AuthType type) {
   switch (type) {
-    case AuthType::kSelfSigned: return "selfSigned";
-    case AuthType::kCertificateAuthority: return "certificateAuthority";
-    case AuthType::kSas: break;
+    case AuthType::kSelfSigned:
+      return "selfSigned";
+    case AuthType::kCertificateAuthority:
+      return "certificateAuthority";
+    case AuthType::kSas:
+      break;
   }
   return "sas";
 }
 
-json::value text_or_null(const std::string& text) {
-  return text.empty() ? json::value(nullptr) : json::value(text);
-}
+json::value text_or_null(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
 
 Answer<std::string> optional_text(const json::object& o, std::string_view key) {
   const json::value* v = o.if_contains(key);
@@ -131,8 +132,7 @@ Answer<Sections> sections_of(const json::object& body) {
     if (!properties->is_object()) return tl::unexpected(argument_invalid("'properties' must be an object."));
     s.desired = properties->as_object().if_contains("desired");
   }
-  for (const auto& [v, name] : {std::tuple{s.tags, "tags"},
-                                       std::tuple{s.desired, "properties.desired"}}) {
+  for (const auto& [v, name] : {std::tuple{s.tags, "tags"}, std::tuple{s.desired, "properties.desired"}}) {
     if (v == nullptr || v->is_null()) continue;
     if (auto ok = check_section(*v, name); !ok) return tl::unexpected(ok.error());
   }
@@ -447,8 +447,8 @@ json::object twin_json(const std::string& id, const std::string& module, const E
   if (with_model) o["modelId"] = "";
   o["version"] = e.version;
   if (!e.tags.empty()) o["tags"] = parse_object(e.tags);
-  o["properties"] =
-      json::object{{"desired", section_json(e.desired, desired_meta(e), e.desired_version)}, {"reported", reported_json(e)}};
+  o["properties"] = json::object{{"desired", section_json(e.desired, desired_meta(e), e.desired_version)},
+                                 {"reported", reported_json(e)}};
   if (module.empty()) o["capabilities"] = json::object{{"iotEdge", e.edge}};
   if (!x.device_scope.empty()) o["deviceScope"] = x.device_scope;
   if (!x.parent_scopes.empty()) o["parentScopes"] = *json::parse(x.parent_scopes, "parentScopes");

@@ -28,16 +28,23 @@ bool tokenize(std::string_view s, std::vector<Token>& out) {
       std::string text;
       for (++i;; ++i) {
         if (i >= s.size()) return false;
-        if (s[i] == '\\' && i + 1 < s.size()) text += s[++i];
-        else if (s[i] == c && i + 1 < s.size() && s[i + 1] == c) text += s[++i];
-        else if (s[i] == c) break;
-        else text += s[i];
+        if (s[i] == '\\' && i + 1 < s.size())
+          text += s[++i];
+        else if (s[i] == c && i + 1 < s.size() && s[i + 1] == c)
+          text += s[++i];
+        else if (s[i] == c)
+          break;
+        else
+          text += s[i];
       }
       ++i;
       out.push_back({Token::Kind::kText, std::move(text)});
-    } else if (std::isdigit(static_cast<unsigned char>(c)) != 0 || (c == '-' && i + 1 < s.size() && std::isdigit(static_cast<unsigned char>(s[i + 1])) != 0)) {
+    } else if (std::isdigit(static_cast<unsigned char>(c)) != 0 ||
+               (c == '-' && i + 1 < s.size() && std::isdigit(static_cast<unsigned char>(s[i + 1])) != 0)) {
       const size_t from = i++;
-      while (i < s.size() && (std::isdigit(static_cast<unsigned char>(s[i])) != 0 || s[i] == '.' || s[i] == 'e' || s[i] == 'E')) ++i;
+      while (i < s.size() &&
+             (std::isdigit(static_cast<unsigned char>(s[i])) != 0 || s[i] == '.' || s[i] == 'e' || s[i] == 'E'))
+        ++i;
       out.push_back({Token::Kind::kNumber, std::string(s.substr(from, i - from))});
     } else if (word(c)) {
       const size_t from = i;
@@ -165,9 +172,12 @@ class Parser {
     }
     if (!word("FROM") || !word("DEVICES")) return false;
     if (sign(".")) {
-      if (word("MODULES")) q.source = HubQuery::Source::kModules;
-      else if (word("JOBS")) q.source = HubQuery::Source::kJobs;
-      else return false;
+      if (word("MODULES"))
+        q.source = HubQuery::Source::kModules;
+      else if (word("JOBS"))
+        q.source = HubQuery::Source::kJobs;
+      else
+        return false;
     }
     if (word("WHERE") && !(q.where = either(0))) return false;
     return tokens_[at_].kind == Token::Kind::kEnd;

@@ -1,4 +1,5 @@
-// Import and export jobs of the simulated hub: they read and write blobs through the SAS addresses that the client gave.
+// Import and export jobs of the simulated hub: they read and write blobs through the SAS addresses that the client
+// gave.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -66,7 +67,8 @@ Answer<void> IotHubSim::probe(const Job& job) {
   auto put = storage_.send(blob_request(job, job.output_uri, probe, "PUT", ""), call);
   if (!put || !put->ok()) return tl::unexpected(storage_refused("Unauthorized to write to output blob container."));
   auto gone = storage_.send(blob_request(job, job.output_uri, probe, "DELETE", ""), call);
-  if (!gone || !gone->ok()) return tl::unexpected(storage_refused("Unauthorized to delete from output blob container."));
+  if (!gone || !gone->ok())
+    return tl::unexpected(storage_refused("Unauthorized to delete from output blob container."));
   const std::string& read_uri = job.type == "import" ? job.input_uri : job.output_uri;
   auto read = storage_.send(blob_request(job, read_uri, probe, "GET", ""), call);
   if (!read || read->status != 404) return tl::unexpected(storage_refused("Unauthorized to read from blob container."));
@@ -95,7 +97,8 @@ http::ServerResponse IotHubSim::job_create(const http::ServerRequest& r) {
   if (job.output_uri.empty() || (job.type == "import" && job.input_uri.empty()))
     return refuse(argument_invalid("A blob container address is missing."));
   const std::string h = Rng::real().hex_id();
-  job.id = fmt::format("{}-{}-{}-{}-{}", h.substr(0, 8), h.substr(8, 4), h.substr(12, 4), h.substr(16, 4), h.substr(20));
+  job.id =
+      fmt::format("{}-{}-{}-{}-{}", h.substr(0, 8), h.substr(8, 4), h.substr(12, 4), h.substr(16, 4), h.substr(20));
   if (auto good = probe(job); !good) return refuse(good.error());
   job.started = clock_.system_now();
   std::scoped_lock lock(mutex_);
@@ -152,7 +155,8 @@ Status IotHubSim::run_export(const Job& job, std::stop_token stop) {
   const auto send = [&](http::Request q) -> Status {
     auto answer = storage_.send(q, call);
     if (!answer) return fail(std::move(answer).error());
-    if (!answer->ok()) return fail(ErrorKind::kDenied, "sim.storage", fmt::format("storage answered {}", answer->status));
+    if (!answer->ok())
+      return fail(ErrorKind::kDenied, "sim.storage", fmt::format("storage answered {}", answer->status));
     return {};
   };
   const auto flush = [&]() -> Status {
@@ -212,7 +216,8 @@ Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
     const auto unreadable = [&](std::string_view why) {
       errors += json::write(json::object{
                     {"errorCode", 400012},
-                    {"errorStatus", fmt::format("Invalid device format in line: {}. Error: {}", text, why)}}) + "\n";
+                    {"errorStatus", fmt::format("Invalid device format in line: {}. Error: {}", text, why)}}) +
+                "\n";
     };
     auto parsed = json::parse(text, "line");
     if (!parsed || !parsed->is_object()) return unreadable("Error parsing the line.");
@@ -226,10 +231,13 @@ Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
     const HubError& e = good.error();
     // A line with a value that does not convert never becomes a device: it is reported without an id.
     if (e.text.starts_with("Error converting")) return unreadable(e.text);
-    errors += json::write(json::object{{"deviceId", about.id}, {"errorCode", e.number},
-                                       {"errorStatus", e.number == 409001 ? e.code : e.text}}) + "\n";
+    errors +=
+        json::write(json::object{
+            {"deviceId", about.id}, {"errorCode", e.number}, {"errorStatus", e.number == 409001 ? e.code : e.text}}) +
+        "\n";
   };
-  http::Request q = blob_request(job, job.input_uri, job.input_blob.empty() ? "devices.txt" : job.input_blob, "GET", "");
+  http::Request q =
+      blob_request(job, job.input_uri, job.input_blob.empty() ? "devices.txt" : job.input_blob, "GET", "");
   q.sink = [&](std::string_view piece) -> Status {
     rest += piece;
     size_t from = 0;

@@ -67,7 +67,7 @@ IotHubSim::IotHubSim(IotHubSimOptions options, Clock& clock, http::Client& stora
   const double reads = big ? 500 * units : std::max(100.0, options_.tier.ends_with('2') ? 10 * units : 0.0);
   const SteadyTime now = clock_.steady_now();
   const auto add = [&](const char* name, double rate, double burst) { buckets_[name] = {rate, burst, burst, now}; };
-  add("CRUD", registry, registry * 120);          // a burst of two minutes' worth passes
+  add("CRUD", registry, registry * 120);  // a burst of two minutes' worth passes
   add("RegistryRead", registry, registry * 150);
   add("Query", queries, queries * 60);
   add("TwinRead", reads, reads);
@@ -112,12 +112,13 @@ ServerResponse IotHubSim::refuse(const HubError& e) const {
   json::object body;
   if (e.code == "JobQuotaExceeded") {
     body = {{"Message", fmt::format("ErrorCode:JobQuotaExceeded;Error: 403 ErrorCode: JobQuotaExceeded\nMessage: {}\n"
-                                    "Timestamp: {}\nTracking ID: ", e.text, stamp)},
+                                    "Timestamp: {}\nTracking ID: ",
+                                    e.text, stamp)},
             {"ExceptionMessage", ""}};
   } else {
     body = {{"Message", fmt::format("ErrorCode:{};{}", e.code, e.text)},
-            {"ExceptionMessage", fmt::format("Tracking ID:{}-G:{}-TimeStamp:{}", Rng::real().hex_id(),
-                                             e.status == 429 ? 0 : 5, stamp)}};
+            {"ExceptionMessage",
+             fmt::format("Tracking ID:{}-G:{}-TimeStamp:{}", Rng::real().hex_id(), e.status == 429 ? 0 : 5, stamp)}};
   }
   r.body = json::write(json::value(body));
   r.headers.push_back({"iothub-errorcode", e.code});
@@ -206,10 +207,11 @@ ServerResponse IotHubSim::route(const ServerRequest& r) {
   std::string bucket = read ? "RegistryRead" : "CRUD";
   if (root == "twins") right = "ServiceConnect", bucket = read ? "TwinRead" : "TwinUpdate";
   if (root == "jobs") bucket = "Job";
-  if (root == "devices" && p.size() == 2 && p[1] == "query" && r.method == "POST") right = "ServiceConnect", bucket = "Query";
+  if (root == "devices" && p.size() == 2 && p[1] == "query" && r.method == "POST")
+    right = "ServiceConnect", bucket = "Query";
   if (root == "statistics" && p.size() == 2 && p[1] == "service") right = "ServiceConnect";
   if (auto denied = authorize(r, right)) return refuse(*denied);
-  static const std::set<std::string> kVersions{"2018-04-01", "2018-06-30", "2019-10-01", "2020-03-13",
+  static const std::set<std::string> kVersions{"2018-04-01",         "2018-06-30", "2019-10-01", "2020-03-13",
                                                "2020-05-31-preview", "2020-09-30", "2021-04-12", "2024-03-31"};
   if (!kVersions.contains(r.query_value("api-version")))
     return refuse({400, "InvalidProtocolVersion", 400001, "The api-version is missing or not supported."});
@@ -223,8 +225,10 @@ ServerResponse IotHubSim::route(const ServerRequest& r) {
   auto wait = take(bucket, tokens);
   if (!wait) return refuse(wait.error());
   ServerResponse out;
-  if (bulk) out = bulk_call(r);
-  else if (bucket == "Query") out = query_call(r);
+  if (bulk)
+    out = bulk_call(r);
+  else if (bucket == "Query")
+    out = query_call(r);
   else if (root == "devices" && p.size() == 1 && read) {
     uint64_t top = 1000;
     const std::string text = r.query_value("top");
@@ -237,17 +241,23 @@ ServerResponse IotHubSim::route(const ServerRequest& r) {
       all.push_back(device_json(id, e, keys_, IdentityForm::kRead));
     }
     out = ok(all);
-  } else if (root == "devices" && p.size() == 2) out = device_call(r, p[1]);
+  } else if (root == "devices" && p.size() == 2)
+    out = device_call(r, p[1]);
   else if (root == "devices" && (p.size() == 3 || p.size() == 4) && p[2] == "modules")
     out = module_call(r, p[1], p.size() == 4 ? p[3] : "");
-  else if (root == "twins" && p.size() == 2) out = twin_call(r, p[1], "");
-  else if (root == "twins" && p.size() == 4 && p[2] == "modules") out = twin_call(r, p[1], p[3]);
+  else if (root == "twins" && p.size() == 2)
+    out = twin_call(r, p[1], "");
+  else if (root == "twins" && p.size() == 4 && p[2] == "modules")
+    out = twin_call(r, p[1], p[3]);
   else if (root == "statistics" && p.size() == 2 && read) {
     std::scoped_lock lock(mutex_);
-    if (p[1] == "service") out = ok(json::object{{"connectedDeviceCount", 0}});
+    if (p[1] == "service")
+      out = ok(json::object{{"connectedDeviceCount", 0}});
     else  // enabled and disabled lag for ever, as recorded
-      out = ok(json::object{{"totalDeviceCount", devices_.size()}, {"enabledDeviceCount", 0}, {"disabledDeviceCount", 0}});
-  } else if (root == "jobs" && p.size() == 2 && p[1] == "create" && r.method == "POST") out = job_create(r);
+      out = ok(
+          json::object{{"totalDeviceCount", devices_.size()}, {"enabledDeviceCount", 0}, {"disabledDeviceCount", 0}});
+  } else if (root == "jobs" && p.size() == 2 && p[1] == "create" && r.method == "POST")
+    out = job_create(r);
   else if (root == "jobs" && p.size() == 1 && read) {
     json::array all;
     std::scoped_lock lock(mutex_);
@@ -267,8 +277,10 @@ ServerResponse IotHubSim::route(const ServerRequest& r) {
       job->second.ended = clock_.system_now();
       jobs_changed_.notify_all();
       out.status = 204;
-    } else out.status = 405;
-  } else out = refuse({404, "InvalidOperation", 404000, "No such resource."});
+    } else
+      out.status = 405;
+  } else
+    out = refuse({404, "InvalidOperation", 404000, "No such resource."});
   out.fault.delay += std::chrono::duration_cast<std::chrono::milliseconds>(*wait);
   return out;
 }
@@ -330,19 +342,26 @@ ServerResponse IotHubSim::device_call(const ServerRequest& r, const std::string&
   if (r.method != "PUT") return refuse({405, "InvalidOperation", 400003, "The method is not allowed."});
   auto body = body_object(r);
   if (!body) return refuse(body.error());
-  if (!is_legal_hub_device_id(id)) return refuse(argument_invalid("The device id holds characters that are not allowed."));
-  if (json::string_or(*body, "deviceId") != id) return refuse(argument_invalid("The deviceId differs from the address."));
+  if (!is_legal_hub_device_id(id))
+    return refuse(argument_invalid("The device id holds characters that are not allowed."));
+  if (json::string_or(*body, "deviceId") != id)
+    return refuse(argument_invalid("The deviceId differs from the address."));
   if (match.empty() && exists)
-    return refuse({409, "DeviceAlreadyExists", 409001, fmt::format("A device with ID '{}' is already registered.", id)});
+    return refuse(
+        {409, "DeviceAlreadyExists", 409001, fmt::format("A device with ID '{}' is already registered.", id)});
   if (!match.empty() && !exists) return refuse(device_not_found(id));
-  if (exists && match != "*" && match != identity_etag(found->second.etag)) return refuse(precondition("PreconditionFailed"));
+  if (exists && match != "*" && match != identity_etag(found->second.etag))
+    return refuse(precondition("PreconditionFailed"));
   if (!exists)
     if (auto full = quota(); full) return refuse(*full);
   Entity e = exists ? found->second : fresh_entity();
-  if (auto good = set_authentication(e, body->if_contains("authentication"), next_seed_++); !good) return refuse(good.error());
+  if (auto good = set_authentication(e, body->if_contains("authentication"), next_seed_++); !good)
+    return refuse(good.error());
   if (auto good = set_identity(e, id, *body, now_us()); !good) return refuse(good.error());
-  if (exists) ++e.etag;
-  else e.status_updated_us = 0;
+  if (exists)
+    ++e.etag;
+  else
+    e.status_updated_us = 0;
   touch(id, false);
   Entity& stored = devices_[id] = std::move(e);
   ServerResponse out = answer(stored, exists ? IdentityForm::kUpdated : IdentityForm::kCreated);
@@ -368,7 +387,8 @@ ServerResponse IotHubSim::module_call(const ServerRequest& r, const std::string&
   const bool exists = at != modules.end();
   const HubError missing{404, "ModuleNotFound", 404010, fmt::format("The module '{}' is not registered.", module)};
   const std::string match = bare_etag(r.header("If-Match"));
-  if (r.method == "GET") return exists ? ok(module_json(id, module, at->second, keys_, IdentityForm::kRead)) : refuse(missing);
+  if (r.method == "GET")
+    return exists ? ok(module_json(id, module, at->second, keys_, IdentityForm::kRead)) : refuse(missing);
   if (!exists && (r.method == "DELETE" || !match.empty())) return refuse(missing);
   if (exists && !match.empty() && match != "*" && match != identity_etag(at->second.etag))
     return refuse(precondition("PreconditionFailed"));
@@ -382,16 +402,20 @@ ServerResponse IotHubSim::module_call(const ServerRequest& r, const std::string&
   }
   if (r.method != "PUT") return refuse({405, "InvalidOperation", 400003, "The method is not allowed."});
   if (exists && match.empty())
-    return refuse({409, "ModuleAlreadyExistsOnDevice", 409301, fmt::format("The module '{}' is already registered.", module)});
+    return refuse(
+        {409, "ModuleAlreadyExistsOnDevice", 409301, fmt::format("The module '{}' is already registered.", module)});
   if (!exists)
     if (auto full = quota(); full) return refuse(*full);
   auto body = body_object(r);
   if (!body) return refuse(body.error());
   Entity e = exists ? at->second : fresh_entity();
-  if (auto good = set_authentication(e, body->if_contains("authentication"), next_seed_++); !good) return refuse(good.error());
+  if (auto good = set_authentication(e, body->if_contains("authentication"), next_seed_++); !good)
+    return refuse(good.error());
   e.more().managed_by = std::string(json::string_or(*body, "managedBy"));
-  if (exists) ++e.etag;
-  else ++modules_;
+  if (exists)
+    ++e.etag;
+  else
+    ++modules_;
   return ok(module_json(id, module, modules[module] = std::move(e), keys_,
                         exists ? IdentityForm::kUpdated : IdentityForm::kCreated));
 }
@@ -410,14 +434,16 @@ ServerResponse IotHubSim::twin_call(const ServerRequest& r, const std::string& i
   }
   const bool model = r.query_value("api-version") >= "2020-05-31";
   if (r.method == "GET") return ok(twin_json(id, module, *e, model));
-  if (r.method != "PATCH" && r.method != "PUT") return refuse({405, "InvalidOperation", 400003, "The method is not allowed."});
+  if (r.method != "PATCH" && r.method != "PUT")
+    return refuse({405, "InvalidOperation", 400003, "The method is not allowed."});
   const std::string match = bare_etag(r.header("If-Match"));
   if (!match.empty() && match != "*" && match != twin_etag(e->twin_etag))
     return refuse(precondition(fmt::format("ETag mismatch for device ID '{}'", id)));
   auto body = body_object(r);
   if (!body) return refuse(body.error());
   Entity changed = *e;
-  auto good = r.method == "PATCH" ? merge_twin(changed, *body, now_us()) : replace_twin(changed, *body, now_us(), true, false);
+  auto good =
+      r.method == "PATCH" ? merge_twin(changed, *body, now_us()) : replace_twin(changed, *body, now_us(), true, false);
   if (!good) return refuse(good.error());
   touch(id, false);
   *e = std::move(changed);
@@ -430,8 +456,14 @@ Answer<void> IotHubSim::apply(const json::object& entry, bool import, Entry& abo
   about.module = std::string(json::string_or(entry, "moduleId"));
   const std::string mode = lower(json::string_or(entry, "importMode", "createOrUpdate"));
   about.operation = mode;
-  static const std::set<std::string> kModes{"create", "update", "updateifmatchetag", "delete", "deleteifmatchetag",
-                                            "updatetwin", "updatetwinifmatchetag", "createorupdate",
+  static const std::set<std::string> kModes{"create",
+                                            "update",
+                                            "updateifmatchetag",
+                                            "delete",
+                                            "deleteifmatchetag",
+                                            "updatetwin",
+                                            "updatetwinifmatchetag",
+                                            "createorupdate",
                                             "createorupdateifmatchetag"};
   if (!kModes.contains(mode)) return refused(argument_invalid("Error converting the value of 'importMode'."));
   if (!is_legal_hub_device_id(about.id)) return refused(argument_invalid("The device id is not valid."));
@@ -448,7 +480,8 @@ Answer<void> IotHubSim::apply(const json::object& entry, bool import, Entry& abo
   const bool matched = mode.ends_with("ifmatchetag");
   const std::string etag(json::string_or(entry, "eTag"));
   if (mode == "create" && exists)
-    return refused({409, "DeviceAlreadyExists", 409001, fmt::format("A device with ID '{}' is already registered.", about.id)});
+    return refused(
+        {409, "DeviceAlreadyExists", 409001, fmt::format("A device with ID '{}' is already registered.", about.id)});
   if (!exists && !mode.starts_with("create")) return refused(device_not_found(about.id));
   const bool twin_only = mode.starts_with("updatetwin");
   if (exists && matched && !twin_only && !etag.empty() && bare_etag(etag) != "*" &&
@@ -462,7 +495,8 @@ Answer<void> IotHubSim::apply(const json::object& entry, bool import, Entry& abo
     if (about.module.empty()) {
       touch(about.id, true);
       if (at->second.extras) modules_ -= at->second.extras->modules.size();
-    } else --modules_;
+    } else
+      --modules_;
     home->erase(at);
     return {};
   }
@@ -472,12 +506,16 @@ Answer<void> IotHubSim::apply(const json::object& entry, bool import, Entry& abo
   if (!twin_only) {
     if (auto good = set_authentication(e, entry.if_contains("authentication"), next_seed_++); !good) return good;
     if (auto good = set_identity(e, about.id, entry, now_us()); !good) return good;
-    if (exists) ++e.etag;
-    else e.status_updated_us = 0;
+    if (exists)
+      ++e.etag;
+    else
+      e.status_updated_us = 0;
   }
   if (auto good = replace_twin(e, entry, now_us(), false, !exists); !good) return good;
-  if (about.module.empty()) touch(about.id, false);
-  else if (!exists) ++modules_;
+  if (about.module.empty())
+    touch(about.id, false);
+  else if (!exists)
+    ++modules_;
   (*home)[key] = std::move(e);
   return {};
 }
@@ -491,7 +529,8 @@ ServerResponse IotHubSim::bulk_call(const ServerRequest& r) {
   std::set<std::pair<std::string, std::string>> ids;
   for (const json::value& v : entries) {
     if (!v.is_object()) return refuse({400, "IotHubFormatError", 400006, "An entry is not a JSON object."});
-    const std::pair id{std::string(json::string_or(v.as_object(), "id")), std::string(json::string_or(v.as_object(), "moduleId"))};
+    const std::pair id{std::string(json::string_or(v.as_object(), "id")),
+                       std::string(json::string_or(v.as_object(), "moduleId"))};
     if (!ids.insert(id).second)
       return refuse({400, "DeviceDefinedMultipleTimes", 400011, fmt::format("'{}' occurs more than once.", id.first)});
   }
@@ -501,15 +540,17 @@ ServerResponse IotHubSim::bulk_call(const ServerRequest& r) {
     for (const json::value& v : entries) {
       Entry about;
       if (auto good = apply(v.as_object(), false, about); !good)
-        errors.push_back(json::object{{"deviceId", about.id},
-                                      {"errorCode", good.error().code},
-                                      {"errorStatus", good.error().text},
-                                      {"moduleId", about.module.empty() ? json::value(nullptr) : json::value(about.module)},
-                                      {"operation", about.operation}});
+        errors.push_back(
+            json::object{{"deviceId", about.id},
+                         {"errorCode", good.error().code},
+                         {"errorStatus", good.error().text},
+                         {"moduleId", about.module.empty() ? json::value(nullptr) : json::value(about.module)},
+                         {"operation", about.operation}});
     }
   }
   const bool good = errors.empty();
-  ServerResponse out = ok(json::object{{"isSuccessful", good}, {"errors", std::move(errors)}, {"warnings", json::array{}}});
+  ServerResponse out =
+      ok(json::object{{"isSuccessful", good}, {"errors", std::move(errors)}, {"warnings", json::array{}}});
   if (!good) out.status = 400;
   return out;
 }
@@ -557,10 +598,13 @@ ServerResponse IotHubSim::query_call(const ServerRequest& r) {
         if (query->plain()) return rows.push_back(twin_json(id, module, row, model)), void();
         json::object twin = twin_json(id, module, row, model);
         if (!query->matches(twin)) return;
-        if (query->count) ++counted;
-        else rows.push_back(query->project(std::move(twin)));
+        if (query->count)
+          ++counted;
+        else
+          rows.push_back(query->project(std::move(twin)));
       };
-      if (query->source == HubQuery::Source::kDevices) consider("", *e);
+      if (query->source == HubQuery::Source::kDevices)
+        consider("", *e);
       else if (e->extras)
         for (const auto& [name, module] : e->extras->modules) consider(name, module);
     }

@@ -28,7 +28,7 @@ struct IotHubSimOptions {
   std::chrono::milliseconds ghost_time{25 * 60'000};
   std::chrono::milliseconds job_queue{1'000};
   std::chrono::milliseconds job_duration{2'000};  ///< besides what the lines of an import take
-  double import_rate = 0;  ///< lines a minute; 0 = as the tier has it, negative or no throttle = at once
+  double import_rate = 0;              ///< lines a minute; 0 = as the tier has it, negative or no throttle = at once
   std::chrono::seconds clock_skew{0};  ///< the hub's clock is ahead by this
   uint64_t seed = 1;
 };
@@ -98,7 +98,7 @@ class IotHubSim {
   json::object job_json(const Job& job) const;
   Entity fresh_entity();
   Answer<Entity> entity_of(const std::string& id, const json::object& line);
-  std::optional<HubError> quota() const;  ///< the refusal when one more device or module does not fit
+  std::optional<HubError> quota() const;            ///< the refusal when one more device or module does not fit
   void touch(const std::string& id, bool deleted);  ///< before a change: keeps what the index shows
   void purge_index();
   int64_t now_us() const { return clock_.system_now().time_since_epoch().count(); }

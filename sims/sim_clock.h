@@ -27,7 +27,7 @@ class SimClock final : public Clock {
  private:
   const double factor_;
   const SteadyTime start_;
-  mutable std::mutex mutex_;               // guards ahead_
+  mutable std::mutex mutex_;  // guards ahead_
   std::chrono::nanoseconds ahead_{0};
   std::condition_variable_any advanced_;
 };

@@ -33,7 +33,8 @@ std::string form_value(std::string_view form, std::string_view name) {
     const std::string_view pair = form.substr(0, end);
     form.remove_prefix(std::min(end + 1, form.size()));
     const size_t eq = std::min(pair.find('='), pair.size());
-    if (percent_decode(pair.substr(0, eq), true) == name && eq < pair.size()) return percent_decode(pair.substr(eq + 1), true);
+    if (percent_decode(pair.substr(0, eq), true) == name && eq < pair.size())
+      return percent_decode(pair.substr(eq + 1), true);
   }
   return {};
 }
@@ -89,7 +90,8 @@ ServerResponse ThingParkSim::route(const ServerRequest& r) {
   if (rest.empty() && r.method == "GET") return list(r);
   if (rest.empty() && r.method == "POST") return create(r);
   uint64_t ref = 0;
-  const auto [end, bad] = std::from_chars(rest.data() + std::min<size_t>(1, rest.size()), rest.data() + rest.size(), ref);
+  const auto [end, bad] =
+      std::from_chars(rest.data() + std::min<size_t>(1, rest.size()), rest.data() + rest.size(), ref);
   const auto found = bad == std::errc{} && end == rest.data() + rest.size() ? devices_.find(ref) : devices_.end();
   if (found == devices_.end()) return refuse(404, "Device not found");
   json::object device = json::parse(found->second, "device")->as_object();
@@ -106,7 +108,8 @@ ServerResponse ThingParkSim::route(const ServerRequest& r) {
   if (!body || !body->is_object()) return refuse(400, "The body is not a JSON object");
   for (const auto& [key, v] : body->as_object()) {
     const std::string_view name(key.data(), key.size());
-    if ((name == "EUI" && upper(std::string(json::string_or(body->as_object(), "EUI"))) != json::string_or(device, "EUI")) ||
+    if ((name == "EUI" &&
+         upper(std::string(json::string_or(body->as_object(), "EUI"))) != json::string_or(device, "EUI")) ||
         name == "applicationKey")
       return refuse(400, "A change of key or EUI means delete and create");
     if (name != "ref" && name != "EUI" && name != "activationType") device[key] = v;  // other fields are ignored
@@ -126,13 +129,18 @@ ServerResponse ThingParkSim::token_call(const ServerRequest& r) {
     return refuse(401, "Unknown client or wrong secret");
   const SystemTime now = clock_.system_now();
   const auto old = tokens_.find(current_token_);
-  if (old == tokens_.end() || old->second.expires <= now + options_.clock_skew || r.query_value("renewToken") == "true") {
+  if (old == tokens_.end() || old->second.expires <= now + options_.clock_skew ||
+      r.query_value("renewToken") == "true") {
     current_token_ = Rng::real().hex_id() + Rng::real().hex_id();
     tokens_[current_token_] = {now + options_.token_lifetime};
   }
   const auto left = std::chrono::duration_cast<std::chrono::seconds>(tokens_[current_token_].expires - now).count();
-  return answer(json::object{{"access_token", current_token_}, {"token_type", "bearer"}, {"expires_in", left},
-                             {"scope", "SUBSCRIBER:1000"}, {"jti", Rng::real().hex_id()}, {"client_id", options_.client_id}});
+  return answer(json::object{{"access_token", current_token_},
+                             {"token_type", "bearer"},
+                             {"expires_in", left},
+                             {"scope", "SUBSCRIBER:1000"},
+                             {"jti", Rng::real().hex_id()},
+                             {"client_id", options_.client_id}});
 }
 
 ServerResponse ThingParkSim::list(const ServerRequest& r) {
@@ -143,7 +151,8 @@ ServerResponse ThingParkSim::list(const ServerRequest& r) {
     for (const auto& [key, v] : device) {
       const std::string_view name(key.data(), key.size());
       const bool brief = name == "ref" || name == "name" || name == "EUI" || name == "networkAddress";
-      const bool secret = name == "applicationKey" || name == "networkSessionKey" || name == "applicationSessionKeyRules";
+      const bool secret =
+          name == "applicationKey" || name == "networkSessionKey" || name == "applicationSessionKeyRules";
       if (brief || (extended && (!secret || options_.show_keys))) out[key] = v;
     }
     return out;
@@ -156,7 +165,8 @@ ServerResponse ThingParkSim::list(const ServerRequest& r) {
   uint64_t index = 0;
   if (const std::string text = r.query_value("pageIndex"); !text.empty()) {
     const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), index);
-    if (bad != std::errc{} || end != text.data() + text.size() || index == 0) return refuse(400, "pageIndex counts from 1");
+    if (bad != std::errc{} || end != text.data() + text.size() || index == 0)
+      return refuse(400, "pageIndex counts from 1");
   }
   auto it = devices_.begin();
   if (index > 0) {
@@ -187,7 +197,8 @@ ServerResponse ThingParkSim::create(const ServerRequest& r) {
     return refuse(400, "activationType must be OTAA or ABP");
   }
   auto made = add_locked(d);
-  if (!made) return refuse(made.error().kind == ErrorKind::kConflict ? options_.duplicate_status : 400, made.error().what);
+  if (!made)
+    return refuse(made.error().kind == ErrorKind::kConflict ? options_.duplicate_status : 400, made.error().what);
   ServerResponse out;
   out.status = 201;
   out.headers = {{"Content-Type", "application/json"}};
@@ -198,7 +209,8 @@ ServerResponse ThingParkSim::create(const ServerRequest& r) {
 Result<std::string> ThingParkSim::add_locked(json::object device) {
   const std::string eui = upper(std::string(json::string_or(device, "EUI")));
   if (!is_hex(eui, 16)) return fail(ErrorKind::kInvalid, "sim.eui", "EUI must be 16 hex digits");
-  if (by_eui_.contains(eui)) return fail(ErrorKind::kConflict, "sim.duplicate", "A device with this EUI already exists");
+  if (by_eui_.contains(eui))
+    return fail(ErrorKind::kConflict, "sim.duplicate", "A device with this EUI already exists");
   const uint64_t ref = next_ref_++;
   device["EUI"] = eui;
   device["ref"] = std::to_string(ref);

@@ -15,10 +15,10 @@ struct ThingParkSimOptions {
   std::string client_id = "demo/client";
   std::string client_secret = "demo-secret";
   std::chrono::seconds token_lifetime{7 * 24 * 3600};
-  bool end_is_404 = true;       ///< past the end: 404, else an empty array
-  int duplicate_status = 409;   ///< for a create with a DevEUI that exists
-  double rate_per_second = 0;   ///< 0 = no limit; more is answered 429
-  bool show_keys = false;       ///< does extendedInfo give applicationKey back?
+  bool end_is_404 = true;              ///< past the end: 404, else an empty array
+  int duplicate_status = 409;          ///< for a create with a DevEUI that exists
+  double rate_per_second = 0;          ///< 0 = no limit; more is answered 429
+  bool show_keys = false;              ///< does extendedInfo give applicationKey back?
   std::chrono::seconds clock_skew{0};  ///< its clock is ahead by this
 };
 
@@ -37,8 +37,8 @@ class ThingParkSim {
   void remove_first();
   size_t device_count() const;
   std::string dump() const;  ///< NDJSON, keys included
-  /// Replaces the registry, or adds to it: one device a line, with any members, so that odd data can be rehearsed; `ref`
-  /// is made when absent. Gives the lines taken. Errors  kInvalid naming the line; then nothing was changed.
+  /// Replaces the registry, or adds to it: one device a line, with any members, so that odd data can be rehearsed;
+  /// `ref` is made when absent. Gives the lines taken. Errors  kInvalid naming the line; then nothing was changed.
   Result<size_t> load(std::string_view ndjson, bool replace);
 
  private:
@@ -54,7 +54,7 @@ class ThingParkSim {
 
   const ThingParkSimOptions options_;
   Clock& clock_;
-  mutable std::mutex mutex_;               // guards all below
+  mutable std::mutex mutex_;                 // guards all below
   std::map<uint64_t, std::string> devices_;  // by ref, JSON text
   std::map<std::string, uint64_t> by_eui_;
   std::map<std::string, Token> tokens_;

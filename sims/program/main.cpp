@@ -42,9 +42,13 @@ void seed(const Settings& s, IotHubSim& hub, ThingParkSim& thingpark) {
   for (int i = 0; i < s.devices; ++i) {
     const std::string eui = fmt::format("0004A30B{:08X}", static_cast<uint32_t>(i));
     const std::string id = "lora-" + eui;
-    const json::object device{{"name", id}, {"EUI", eui}, {"activationType", "OTAA"},
-                              {"deviceProfileId", i % 3 == 0 ? "LORA/GenericA.1.0.2b_ETSI" : "LORA/GenericC.1.0.2b_ETSI"},
-                              {"applicationEUI", "70B3D57ED0000001"}, {"applicationKey", rng.hex_id()}};
+    const json::object device{
+        {"name", id},
+        {"EUI", eui},
+        {"activationType", "OTAA"},
+        {"deviceProfileId", i % 3 == 0 ? "LORA/GenericA.1.0.2b_ETSI" : "LORA/GenericC.1.0.2b_ETSI"},
+        {"applicationEUI", "70B3D57ED0000001"},
+        {"applicationKey", rng.hex_id()}};
     auto added = thingpark.add(device);
     if (!added || rng.unit() * 100 < s.missing) continue;
     json::object tags = json::parse(*added, "device")->as_object();
@@ -55,7 +59,9 @@ void seed(const Settings& s, IotHubSim& hub, ThingParkSim& thingpark) {
   }
   const auto extra = [&](int percent, const char* name, bool owned, bool edge) {
     for (int i = 0; i < s.devices * percent / 100; ++i)
-      hub.seed_device(fmt::format("{}-{:06}", name, i), true, edge, owned ? mark({{"EUI", fmt::format("0004A30C{:08X}", i)}, {"ref", std::to_string(900001 + i)}}) : "");
+      hub.seed_device(
+          fmt::format("{}-{:06}", name, i), true, edge,
+          owned ? mark({{"EUI", fmt::format("0004A30C{:08X}", i)}, {"ref", std::to_string(900001 + i)}}) : "");
   };
   extra(s.orphaned, "orphan", true, false);
   extra(s.foreign, "foreign", false, false);
@@ -92,7 +98,8 @@ int run(Settings s) {
   for (const std::string& text : s.faults) {
     auto parsed = json::parse(text, "--fault");
     if (!parsed) return complain(parsed.error());
-    if (!parsed->is_object()) return complain({ErrorKind::kInvalid, "--fault takes a JSON object", "sim.fault", {}, 0, {}, {}});
+    if (!parsed->is_object())
+      return complain({ErrorKind::kInvalid, "--fault takes a JSON object", "sim.fault", {}, 0, {}, {}});
     if (auto good = faults.add(parsed->as_object()); !good) return complain(good.error());
   }
   seed(s, hub, thingpark);
@@ -110,7 +117,9 @@ int run(Settings s) {
     return http::Server::start(o, std::move(handler));
   };
   const auto guarded = [&](const char* name, http::Handler inner) {
-    return [&faults, name, inner = std::move(inner)](const http::ServerRequest& r) { return faults.serve(name, r, inner); };
+    return [&faults, name, inner = std::move(inner)](const http::ServerRequest& r) {
+      return faults.serve(name, r, inner);
+    };
   };
   auto hub_server = serve(s.hub_port, true, guarded("hub", [&](const auto& r) { return hub.handle(r); }));
   if (!hub_server) return complain(hub_server.error());
@@ -124,26 +133,32 @@ int run(Settings s) {
   if (!control_server) return complain(control_server.error());
 
   const auto at = [&](const auto& server) { return fmt::format("{}:{}", s.address, (*server)->port()); };
-  const std::string iothub = fmt::format("HostName={};SharedAccessKeyName=iothubowner;SharedAccessKey={}", at(hub_server), s.hub.policy_key);
+  const std::string iothub =
+      fmt::format("HostName={};SharedAccessKeyName=iothubowner;SharedAccessKey={}", at(hub_server), s.hub.policy_key);
   const BlobSimOptions account;
-  const std::string web = fmt::format("DefaultEndpointsProtocol=http;AccountName={0};AccountKey={1};BlobEndpoint=http://{2}/{0};",
-                                      account.account, account.key, at(blob_server));
+  const std::string web =
+      fmt::format("DefaultEndpointsProtocol=http;AccountName={0};AccountKey={1};BlobEndpoint=http://{2}/{0};",
+                  account.account, account.key, at(blob_server));
   if (!s.write_ca.empty()) std::ofstream(s.write_ca) << authority->certificate();
   if (!s.write_env.empty()) {
     std::ofstream env(s.write_env);
-    env << "export iothub='" << iothub << "'\nexport AzureWebJobsStorage='" << web << "'\nexport actility_api_token_uri='http://"
-        << at(thingpark_server) << "/admin/latest/api/oauth/token'\nexport actility_api_devices_uri='http://"
-        << at(thingpark_server) << "/core/latest/api/devices'\nexport actility_api_client_id='" << s.thingpark.client_id
+    env << "export iothub='" << iothub << "'\nexport AzureWebJobsStorage='" << web
+        << "'\nexport actility_api_token_uri='http://" << at(thingpark_server)
+        << "/admin/latest/api/oauth/token'\nexport actility_api_devices_uri='http://" << at(thingpark_server)
+        << "/core/latest/api/devices'\nexport actility_api_client_id='" << s.thingpark.client_id
         << "'\nexport actility_api_client_secret='" << s.thingpark.client_secret << "'\n";
-    if (!s.write_ca.empty()) env << "export TWINSTEP_CA_FILE='" << std::filesystem::absolute(s.write_ca).string() << "'\n";
+    if (!s.write_ca.empty())
+      env << "export TWINSTEP_CA_FILE='" << std::filesystem::absolute(s.write_ca).string() << "'\n";
   }
-  fmt::print("{}\n", json::write(json::object{{"hub", "https://" + at(hub_server)}, {"blob", "http://" + at(blob_server)},
+  fmt::print("{}\n", json::write(json::object{{"hub", "https://" + at(hub_server)},
+                                              {"blob", "http://" + at(blob_server)},
                                               {"thingpark", "http://" + at(thingpark_server)},
                                               {"control", "http://" + at(control_server)}}));
   std::fflush(stdout);
   int received = 0;
   sigwait(&signals, &received);
-  for (auto* server : {&hub_server, &blob_server, &thingpark_server, &control_server}) (**server)->stop(std::chrono::milliseconds{0});
+  for (auto* server : {&hub_server, &blob_server, &thingpark_server, &control_server})
+    (**server)->stop(std::chrono::milliseconds{0});
   return 0;
 }
 
@@ -160,48 +175,68 @@ int main(int argc, char** argv) {
   app.add_option("--write-ca", s.write_ca, "file for the certificate that clients must trust");
   app.add_option("--write-env", s.write_env, "file of shell exports that twinstep understands");
   app.add_option("--devices", s.devices, "devices in ThingPark")->capture_default_str();
-  const CLI::Validator percent([](std::string& text) { if (text.ends_with('%')) text.pop_back(); return std::string{}; }, "PERCENT");
+  const CLI::Validator percent(
+      [](std::string& text) {
+        if (text.ends_with('%')) text.pop_back();
+        return std::string{};
+      },
+      "PERCENT");
   app.add_option("--missing", s.missing, "share that the hub lacks")->transform(percent)->capture_default_str();
-  app.add_option("--orphaned", s.orphaned, "share of owned devices in the hub only")->transform(percent)->capture_default_str();
+  app.add_option("--orphaned", s.orphaned, "share of owned devices in the hub only")
+      ->transform(percent)
+      ->capture_default_str();
   app.add_option("--changed", s.changed, "share with another tag")->transform(percent)->capture_default_str();
-  app.add_option("--foreign", s.foreign, "share of hub devices that nobody owns")->transform(percent)->capture_default_str();
+  app.add_option("--foreign", s.foreign, "share of hub devices that nobody owns")
+      ->transform(percent)
+      ->capture_default_str();
   app.add_option("--edge", s.edge, "share of Edge devices")->transform(percent)->capture_default_str();
   app.add_option("--link", s.link, "name of the link that owns the seeded devices")->capture_default_str();
   app.add_option("--mark", s.mark, "how owned devices are marked: link = tags.twinstep.link, ref = the tag ref alone")
-      ->check(CLI::IsMember({"link", "ref"}))->capture_default_str();
+      ->check(CLI::IsMember({"link", "ref"}))
+      ->capture_default_str();
   app.add_option("--seed", s.hub.seed, "the same seed makes the same registries")->capture_default_str();
   app.add_option("--hub-name", s.hub.name, "host name that tokens may also be made for")->capture_default_str();
-  app.add_option("--tier", s.hub.tier, "tier")->check(CLI::IsMember({"F1", "B1", "B2", "B3", "S1", "S2", "S3"}))->capture_default_str();
+  app.add_option("--tier", s.hub.tier, "tier")
+      ->check(CLI::IsMember({"F1", "B1", "B2", "B3", "S1", "S2", "S3"}))
+      ->capture_default_str();
   app.add_option("--units", s.hub.units, "units")->check(CLI::Range(1, 200))->capture_default_str();
   app.add_option("--max-devices", s.hub.max_devices, "device quota, 0 = as the tier has it");
-  app.add_option("--time-factor", s.time_factor, "rates, queues, jobs and lags run so many times as fast")->check(CLI::Range(0.01, 100000.0));
+  app.add_option("--time-factor", s.time_factor, "rates, queues, jobs and lags run so many times as fast")
+      ->check(CLI::Range(0.01, 100000.0));
   app.add_flag("--no-throttle", s.no_throttle, "answer any rate");
   app.add_option("--index-lag-ms", s.lag_ms, "how late queries show new devices")->capture_default_str();
   app.add_option("--ghost-seconds", s.ghost_s, "how long queries show deleted devices")->capture_default_str();
   app.add_option("--clock-skew", s.hub_skew_s, "seconds that the hub's clock is ahead");
   app.add_option("--thingpark-clock-skew", s.thingpark_skew_s, "seconds that ThingPark's clock is ahead");
-  app.add_option("--job-queue-ms", s.job_queue_ms, "how long a job is enqueued")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--job-queue-ms", s.job_queue_ms, "how long a job is enqueued")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--job-duration-ms", s.job_duration_ms, "how long a job runs, besides the pace of an import")
-      ->check(CLI::NonNegativeNumber)->capture_default_str();
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--import-rate", s.hub.import_rate,
                  "lines a minute of an import; 0 = as the tier has it (100 or, on S3, 5000 a unit), -1 = at once");
   app.add_option("--entra-token", s.hub.bearer_token, "a Bearer token that the hub accepts");
   app.add_flag("!--end-empty", s.thingpark.end_is_404, "ThingPark ends its list with [] instead of 404");
   app.add_option("--thingpark-rate", s.thingpark.rate_per_second, "calls per second before 429, 0 = any");
-  app.add_option("--duplicate-status", s.thingpark.duplicate_status, "ThingPark's answer to an EUI that exists")->capture_default_str();
-  app.add_option("--fault", s.faults, "a fault as JSON, for example {\"server\":\"hub\",\"path\":\"/devices\",\"status\":503,\"times\":3}");
+  app.add_option("--duplicate-status", s.thingpark.duplicate_status, "ThingPark's answer to an EUI that exists")
+      ->capture_default_str();
+  app.add_option("--fault", s.faults,
+                 "a fault as JSON, for example {\"server\":\"hub\",\"path\":\"/devices\",\"status\":503,\"times\":3}");
   app.set_version_flag("--version", kVersion);
-  app.footer("Control API, plain HTTP at \"control\" of the ready line:\n"
-             "  GET  /hub/devices[?keys=true], /thingpark/devices   the registries, one JSON object a line\n"
-             "  PUT  the same   replaces a registry with such lines;  POST adds to it\n"
-             "  GET  /stats     devices, calls, refusals;  GET /requests counts by route and status, DELETE starts again\n"
-             "  POST /faults    adds a fault;  DELETE /faults removes all\n"
-             "  POST /advance   {\"seconds\":N} jumps both clocks ahead\n"
-             "A fault has server (hub|blob|thingpark|*), method, path, skip, times, probability and an effect: status (body,\n"
-             "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at.\n"
-             "Examples:\n"
-             "  twinstep-sim --write-ca ca.pem --write-env sim.env --devices 1000 --mark ref --time-factor 60\n"
-             "  twinstep-sim --tier F1 --devices 480 --fault '{\"server\":\"hub\",\"path\":\"/jobs\",\"status\":503,\"times\":3}'");
+  app.footer(
+      "Control API, plain HTTP at \"control\" of the ready line:\n"
+      "  GET  /hub/devices[?keys=true], /thingpark/devices   the registries, one JSON object a line\n"
+      "  PUT  the same   replaces a registry with such lines;  POST adds to it\n"
+      "  GET  /stats     devices, calls, refusals;  GET /requests counts by route and status, DELETE starts again\n"
+      "  POST /faults    adds a fault;  DELETE /faults removes all\n"
+      "  POST /advance   {\"seconds\":N} jumps both clocks ahead\n"
+      "A fault has server (hub|blob|thingpark|*), method, path, skip, times, probability and an effect: status (body,\n"
+      "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at.\n"
+      "Examples:\n"
+      "  twinstep-sim --write-ca ca.pem --write-env sim.env --devices 1000 --mark ref --time-factor 60\n"
+      "  twinstep-sim --tier F1 --devices 480 --fault "
+      "'{\"server\":\"hub\",\"path\":\"/jobs\",\"status\":503,\"times\":3}'");
   CLI11_PARSE(app, argc, argv);
   return run(std::move(s));
 }
