@@ -4,7 +4,8 @@
 //
 // The listing holds an array or lines of ThingPark devices. Prints {"seconds","peakMb","version","counts"} as JSON.
 // Compares id, EUI, activationType, deviceProfileId, applicationEUI and ref, and nothing else: the general rules of
-// canonical ids, exclusions and limits would only make DuckDB slower.
+// canonical ids, exclusions and limits would only make DuckDB slower. The line of text with which an export may begin is
+// passed over.
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
@@ -29,8 +30,8 @@ const columns = (names) => `{${names.map((name) => `'${name}': 'VARCHAR'`).join(
 const sql = `
   WITH hub AS (
     SELECT id, ${fields.map((f) => `tags.${f} AS ${f}`).join(', ')}, tags.twinstep IS NOT NULL OR tags.ref IS NOT NULL AS owned
-    FROM read_ndjson(${quoted(hub)}, columns = {'id': 'VARCHAR',
-      'tags': 'STRUCT(${fields.map((f) => `"${f}" VARCHAR`).join(', ')}, twinstep JSON)'})),
+    FROM read_ndjson(${quoted(hub)}, ignore_errors = true, columns = {'id': 'VARCHAR',
+      'tags': 'STRUCT(${fields.map((f) => `"${f}" VARCHAR`).join(', ')}, twinstep JSON)'}) WHERE id IS NOT NULL),
   outside AS (
     SELECT * FROM read_json(${quoted(listing)}, columns = ${columns(['name', ...fields])}, maximum_object_size = 67108864))
   SELECT

@@ -188,24 +188,46 @@ Status IotHubSim::run_export(const Job& job, std::stop_token stop) {
   return send(std::move(q));
 }
 
+double IotHubSim::import_rate() const {
+  if (!options_.throttle || options_.import_rate < 0) return 0;
+  if (options_.import_rate > 0) return options_.import_rate;
+  return (options_.tier.ends_with('3') ? 5000.0 : 100.0) * std::max(1, options_.units);
+}
+
 Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
   const Call call{SteadyTime::max(), stop};
   std::string errors, rest;
+  // A line costs what a registry operation costs; naps are taken together, so that fast hubs need few.
+  const double rate = import_rate();
+  SteadyTime due = clock_.steady_now();
+  bool cancelled = false;
+  const auto pace = [&] {
+    if (rate <= 0) return;
+    due += std::chrono::duration_cast<SteadyTime::duration>(std::chrono::duration<double>(60 / rate));
+    if (due - clock_.steady_now() > std::chrono::milliseconds{200}) clock_.sleep_until(due, stop);
+  };
   const auto line = [&](std::string_view text) {
     if (text.ends_with('\r')) text.remove_suffix(1);
     if (text.find_first_not_of(" \t") == std::string_view::npos) return;
-    auto parsed = json::parse(text, "line");
-    if (!parsed || !parsed->is_object()) {
+    const auto unreadable = [&](std::string_view why) {
       errors += json::write(json::object{
                     {"errorCode", 400012},
-                    {"errorStatus", fmt::format("Invalid device format in line: {}. Error: not a device.", text)}}) + "\n";
-      return;
-    }
+                    {"errorStatus", fmt::format("Invalid device format in line: {}. Error: {}", text, why)}}) + "\n";
+    };
+    auto parsed = json::parse(text, "line");
+    if (!parsed || !parsed->is_object()) return unreadable("Error parsing the line.");
+    pace();
     std::scoped_lock lock(mutex_);
+    cancelled = cancelled || stop.stop_requested() || jobs_[job.id].status == "cancelled";
+    if (cancelled) return;
     Entry about;
-    if (auto good = apply(parsed->as_object(), true, about); !good)
-      errors += json::write(json::object{{"deviceId", about.id}, {"errorCode", good.error().number},
-                                         {"errorStatus", good.error().number == 409001 ? good.error().code : good.error().text}}) + "\n";
+    const auto good = apply(parsed->as_object(), true, about);
+    if (good) return;
+    const HubError& e = good.error();
+    // A line with a value that does not convert never becomes a device: it is reported without an id.
+    if (e.text.starts_with("Error converting")) return unreadable(e.text);
+    errors += json::write(json::object{{"deviceId", about.id}, {"errorCode", e.number},
+                                       {"errorStatus", e.number == 409001 ? e.code : e.text}}) + "\n";
   };
   http::Request q = blob_request(job, job.input_uri, job.input_blob.empty() ? "devices.txt" : job.input_blob, "GET", "");
   q.sink = [&](std::string_view piece) -> Status {
@@ -220,6 +242,7 @@ Status IotHubSim::run_import(const Job& job, std::stop_token stop) {
   if (!answer) return fail(std::move(answer).error());
   if (!answer->ok()) return fail(ErrorKind::kNotFound, "sim.storage", fmt::format("input blob: {}", answer->status));
   line(rest);
+  if (cancelled) return {};
   http::Request log = blob_request(job, job.output_uri, "importErrors.log", "PUT", "");
   log.body = std::move(errors);
   auto put = storage_.send(log, call);

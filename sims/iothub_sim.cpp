@@ -282,6 +282,12 @@ Entity IotHubSim::fresh_entity() {
   return e;
 }
 
+std::optional<HubError> IotHubSim::quota() const {
+  const uint64_t most = options_.max_devices != 0 ? options_.max_devices : options_.tier == "F1" ? 500 : 1'000'000;
+  if (devices_.size() + modules_ < most) return std::nullopt;
+  return HubError{403, "IotHubQuotaExceeded", 403002, "The number of devices has reached the limit of this hub."};
+}
+
 void IotHubSim::touch(const std::string& id, bool deleted) {
   const auto span = deleted ? options_.ghost_time : options_.index_lag;
   const auto found = devices_.find(id);
@@ -330,11 +336,8 @@ ServerResponse IotHubSim::device_call(const ServerRequest& r, const std::string&
     return refuse({409, "DeviceAlreadyExists", 409001, fmt::format("A device with ID '{}' is already registered.", id)});
   if (!match.empty() && !exists) return refuse(device_not_found(id));
   if (exists && match != "*" && match != identity_etag(found->second.etag)) return refuse(precondition("PreconditionFailed"));
-  if (!exists) {
-    const uint64_t most = options_.max_devices != 0 ? options_.max_devices : options_.tier == "F1" ? 500 : 1'000'000;
-    if (devices_.size() + modules_ >= most)
-      return refuse({403, "IotHubQuotaExceeded", 403002, "The number of devices has reached the limit of this hub."});
-  }
+  if (!exists)
+    if (auto full = quota(); full) return refuse(*full);
   Entity e = exists ? found->second : fresh_entity();
   if (auto good = set_authentication(e, body->if_contains("authentication"), next_seed_++); !good) return refuse(good.error());
   if (auto good = set_identity(e, id, *body, now_us()); !good) return refuse(good.error());
@@ -380,6 +383,8 @@ ServerResponse IotHubSim::module_call(const ServerRequest& r, const std::string&
   if (r.method != "PUT") return refuse({405, "InvalidOperation", 400003, "The method is not allowed."});
   if (exists && match.empty())
     return refuse({409, "ModuleAlreadyExistsOnDevice", 409301, fmt::format("The module '{}' is already registered.", module)});
+  if (!exists)
+    if (auto full = quota(); full) return refuse(*full);
   auto body = body_object(r);
   if (!body) return refuse(body.error());
   Entity e = exists ? at->second : fresh_entity();
@@ -461,11 +466,8 @@ Answer<void> IotHubSim::apply(const json::object& entry, bool import, Entry& abo
     home->erase(at);
     return {};
   }
-  if (!exists) {
-    const uint64_t most = options_.max_devices != 0 ? options_.max_devices : options_.tier == "F1" ? 500 : 1'000'000;
-    if (devices_.size() + modules_ >= most)
-      return refused({403, "IotHubQuotaExceeded", 403002, "The number of devices has reached the limit of this hub."});
-  }
+  if (!exists)
+    if (auto full = quota(); full) return refused(*full);
   Entity e = exists ? at->second : fresh_entity();
   if (!twin_only) {
     if (auto good = set_authentication(e, entry.if_contains("authentication"), next_seed_++); !good) return good;
@@ -569,32 +571,6 @@ ServerResponse IotHubSim::query_call(const ServerRequest& r) {
   ServerResponse out = ok(rows);
   out.headers.push_back({"x-ms-item-type", none ? "DeviceJob" : query->all() ? "Twin" : "Raw"});
   if (!next.empty()) out.headers.push_back({"x-ms-continuation", base64_encode(mark + "/" + next)});
-  return out;
-}
-
-void IotHubSim::seed_device(const std::string& id, bool enabled, bool edge, std::string tags) {
-  std::scoped_lock lock(mutex_);
-  Entity e = fresh_entity();
-  e.enabled = enabled;
-  e.edge = edge;
-  e.tags = std::move(tags);
-  devices_.insert_or_assign(id, std::move(e));
-}
-
-size_t IotHubSim::device_count() const {
-  std::scoped_lock lock(mutex_);
-  return devices_.size();
-}
-
-uint64_t IotHubSim::throttled_count() const {
-  std::scoped_lock lock(mutex_);
-  return throttled_;
-}
-
-std::string IotHubSim::dump() const {
-  std::scoped_lock lock(mutex_);
-  std::string out;
-  for (const auto& [id, e] : devices_) out += json::write(json::value(export_json(id, "", e, keys_, true))) + "\n";
   return out;
 }
 

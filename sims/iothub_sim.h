@@ -27,7 +27,8 @@ struct IotHubSimOptions {
   std::chrono::milliseconds index_lag{2'000};
   std::chrono::milliseconds ghost_time{25 * 60'000};
   std::chrono::milliseconds job_queue{1'000};
-  std::chrono::milliseconds job_duration{2'000};
+  std::chrono::milliseconds job_duration{2'000};  ///< besides what the lines of an import take
+  double import_rate = 0;  ///< lines a minute; 0 = as the tier has it, negative or no throttle = at once
   std::chrono::seconds clock_skew{0};  ///< the hub's clock is ahead by this
   uint64_t seed = 1;
 };
@@ -48,8 +49,11 @@ class IotHubSim {
   void seed_device(const std::string& id, bool enabled, bool edge, std::string tags);
   size_t device_count() const;
   uint64_t throttled_count() const;
-  /// Devices as export lines, keys hidden.
-  std::string dump() const;
+  /// Devices and modules as export lines.
+  std::string dump(bool keys = false) const;
+  /// Replaces the registry, or adds to it, from such lines; queries show them at once. Gives the lines taken.
+  /// Errors  kInvalid naming the line; then nothing was changed.
+  Result<size_t> load(std::string_view ndjson, bool replace);
   /// Waits until no job is active.
   void wait_for_jobs();
 
@@ -88,10 +92,13 @@ class IotHubSim {
   void run_job(std::string id, std::stop_token stop);
   Status run_export(const Job& job, std::stop_token stop);
   Status run_import(const Job& job, std::stop_token stop);
+  double import_rate() const;  ///< lines a minute, 0 = any
   http::Request blob_request(const Job& job, const std::string& uri, const std::string& blob, std::string_view method,
                              std::string_view query) const;
   json::object job_json(const Job& job) const;
   Entity fresh_entity();
+  Answer<Entity> entity_of(const std::string& id, const json::object& line);
+  std::optional<HubError> quota() const;  ///< the refusal when one more device or module does not fit
   void touch(const std::string& id, bool deleted);  ///< before a change: keeps what the index shows
   void purge_index();
   int64_t now_us() const { return clock_.system_now().time_since_epoch().count(); }

@@ -5,15 +5,78 @@
 #include <set>
 
 namespace twinstep::sims {
+namespace {
+
+/// The path with what differs from device to device replaced, so that calls can be counted.
+std::string route_of(std::string_view server, const http::ServerRequest& r) {
+  std::vector<std::string> parts;
+  for (size_t at = 1; at <= r.path.size();) {
+    const size_t end = std::min(r.path.find('/', at), r.path.size());
+    if (end > at) parts.push_back(r.path.substr(at, end - at));
+    at = end + 1;
+  }
+  std::string out = r.method + " ";
+  if (server == "blob") {  // /account/container/blob, and a blob's name may hold slashes
+    out += parts.size() < 2 ? "/" : parts.size() == 2 ? "/{container}" : "/{container}/{blob}";
+    if (const std::string comp = r.query_value("comp"); !comp.empty()) out += "?comp=" + comp;
+    return out;
+  }
+  static const std::set<std::string_view> kFixed{"query", "create", "devices", "service", "modules", "commands"};
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const bool id = server == "hub" ? i % 2 == 1 && !(i == 1 && kFixed.contains(parts[i]))
+                                    : i > 0 && parts[i].find_first_not_of("0123456789") == std::string::npos;
+    out += "/" + (id ? "{id}" : parts[i]);
+  }
+  return out;
+}
+
+Status check(const json::object& f) {
+  static const std::set<std::string_view> kTexts{"server", "method", "path", "body", "page"};
+  static const std::set<std::string_view> kNumbers{"skip",    "times",    "status", "retryAfter",
+                                                   "delayMs", "cutAfter", "at"};
+  static const std::set<std::string_view> kSwitches{"drop", "lost", "shift"};
+  bool effect = false;
+  const auto wrong = [](std::string_view key, std::string_view why) {
+    return fail(ErrorKind::kInvalid, "sim.fault", fmt::format("member '{}' of a fault {}", key, why));
+  };
+  for (const auto& [k, v] : f) {
+    const std::string_view key(k.data(), k.size());
+    if (kTexts.contains(key)) {
+      if (!v.is_string()) return wrong(key, "must be a text");
+    } else if (kNumbers.contains(key)) {
+      if (!v.is_int64() && !v.is_uint64()) return wrong(key, "must be a whole number");
+    } else if (kSwitches.contains(key)) {
+      if (!v.is_bool()) return wrong(key, "must be true or false");
+    } else if (key != "probability") {
+      return wrong(key, "is not known");
+    } else if (!v.is_number()) {
+      return wrong(key, "must be a number from 0 to 1");
+    }
+    effect =
+        effect || key == "status" || key == "delayMs" || key == "cutAfter" || key == "page" || kSwitches.contains(key);
+  }
+  const std::string_view server = json::string_or(f, "server", "*"), page = json::string_or(f, "page", "end");
+  if (server != "*" && server != "hub" && server != "blob" && server != "thingpark")
+    return wrong("server", "is hub, blob, thingpark or *");
+  if (page != "repeat" && page != "missing" && page != "end" && page != "notFound")
+    return wrong("page", "is repeat, missing, end or notFound");
+  if (!effect)
+    return fail(ErrorKind::kInvalid, "sim.fault",
+                "a fault needs an effect: status, delayMs, cutAfter, drop, lost, page or shift");
+  return {};
+}
+
+}  // namespace
 
 Status FaultBox::add(const json::object& f) {
-  static const std::set<std::string_view> kKnown{"server", "method", "path", "skip",  "times", "probability", "status", "body",
-                                                 "retryAfter", "delayMs", "cutAfter", "drop", "lost", "page", "at", "shift"};
-  for (const auto& [key, v] : f)
-    if (!kKnown.contains({key.data(), key.size()}))
-      return fail(ErrorKind::kInvalid, "sim.fault", fmt::format("unknown member '{}' of a fault", std::string_view(key)));
-  Fault fault{f, std::string(json::string_or(f, "server", "*")), std::string(json::string_or(f, "method")),
-              std::string(json::string_or(f, "path")), json::int_or(f, "skip", 0), json::int_or(f, "times", 1), 1};
+  TRY(check(f));
+  Fault fault{f,
+              std::string(json::string_or(f, "server", "*")),
+              std::string(json::string_or(f, "method")),
+              std::string(json::string_or(f, "path")),
+              json::int_or(f, "skip", 0),
+              json::int_or(f, "times", 1),
+              1};
   if (const json::value* p = f.if_contains("probability"); p != nullptr && p->is_number())
     fault.probability = p->to_number<double>();
   std::scoped_lock lock(mutex_);
@@ -57,7 +120,8 @@ http::ServerResponse FaultBox::serve(std::string_view server, const http::Server
       execute = false;
       out.status = static_cast<int>(status);
       out.body = std::string(json::string_or(f, "body"));
-      if (const int64_t s = json::int_or(f, "retryAfter", -1); s >= 0) out.headers.push_back({"Retry-After", std::to_string(s)});
+      if (const int64_t s = json::int_or(f, "retryAfter", -1); s >= 0)
+        out.headers.push_back({"Retry-After", std::to_string(s)});
     }
     if (json::bool_or(f, "drop", false)) execute = false, lost = true;
     if (json::bool_or(f, "lost", false)) lost = true;
@@ -84,8 +148,30 @@ http::ServerResponse FaultBox::serve(std::string_view server, const http::Server
   if (cut >= 0) out.fault.cut_after = cut;
   if (lost) out.fault.drop = true;
   std::scoped_lock lock(mutex_);
-  ++counts_[fmt::format("{} {} {}", server, request.method, lost ? "dropped" : std::to_string(out.status))];
+  const std::string status = lost ? "dropped" : std::to_string(out.status);
+  ++counts_[fmt::format("{} {} {}", server, request.method, status)];
+  ++requests_[std::string(server)][route_of(server, request)][status];
   return out;
+}
+
+json::object FaultBox::requests() const {
+  std::scoped_lock lock(mutex_);
+  json::object out;
+  for (const auto& [server, routes] : requests_) {
+    json::object shown;
+    for (const auto& [route, counts] : routes) {
+      json::object& by_status = (shown[route] = json::object{}).as_object();
+      for (const auto& [status, n] : counts) by_status[status] = n;
+    }
+    out[server] = std::move(shown);
+  }
+  return out;
+}
+
+void FaultBox::reset_requests() {
+  std::scoped_lock lock(mutex_);
+  counts_.clear();
+  requests_.clear();
 }
 
 json::object FaultBox::counts() const {

@@ -31,7 +31,9 @@ class FaultBox {
   http::ServerResponse serve(std::string_view server, const http::ServerRequest& request, const http::Handler& handler);
   /// Called by `shift`.
   std::function<void()> on_shift;
-  json::object counts() const;  ///< calls by server, method and status
+  json::object counts() const;    ///< calls by server, method and status: {"hub GET 200":3}
+  json::object requests() const;  ///< calls by server, route and status: {"hub":{"GET /devices/{id}":{"200":3}}}
+  void reset_requests();          ///< both counts start again
 
  private:
   struct Fault {
@@ -44,6 +46,7 @@ class FaultBox {
   mutable std::mutex mutex_;  // guards all below
   std::vector<Fault> faults_;
   std::map<std::string, uint64_t> counts_;
+  std::map<std::string, std::map<std::string, std::map<std::string, uint64_t>>> requests_;
 };
 
 }  // namespace twinstep::sims

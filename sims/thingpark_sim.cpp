@@ -7,6 +7,7 @@
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/rng.h"
+#include "twinstep/base/time_format.h"
 
 namespace twinstep::sims {
 namespace {
@@ -55,6 +56,13 @@ ServerResponse ThingParkSim::refuse(int status, std::string_view message) const 
 }
 
 ServerResponse ThingParkSim::handle(const ServerRequest& r) {
+  ServerResponse out = route(r);
+  if (options_.clock_skew.count() != 0)
+    out.headers.push_back({"Date", format_http_date(clock_.system_now() + options_.clock_skew)});
+  return out;
+}
+
+ServerResponse ThingParkSim::route(const ServerRequest& r) {
   std::scoped_lock lock(mutex_);
   if (options_.rate_per_second > 0) {
     const SteadyTime now = clock_.steady_now();
@@ -220,6 +228,51 @@ std::string ThingParkSim::dump() const {
   std::string out;
   for (const auto& [ref, text] : devices_) out += text + "\n";
   return out;
+}
+
+Result<size_t> ThingParkSim::load(std::string_view ndjson, bool replace) {
+  std::scoped_lock lock(mutex_);
+  std::map<uint64_t, std::string> devices;
+  std::map<std::string, uint64_t> by_eui;
+  if (!replace) devices = devices_, by_eui = by_eui_;
+  uint64_t next = next_ref_;
+  size_t number = 0, count = 0;
+  const auto wrong = [&](std::string_view why) {
+    return fail(ErrorKind::kInvalid, "sim.load", fmt::format("line {} is no device: {}", number, why));
+  };
+  while (!ndjson.empty()) {
+    const size_t end = std::min(ndjson.find('\n'), ndjson.size());
+    const std::string_view text = ndjson.substr(0, end);
+    ndjson.remove_prefix(std::min(end + 1, ndjson.size()));
+    ++number;
+    if (text.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    auto parsed = json::parse(text, "line");
+    if (!parsed) return wrong(parsed.error().what);
+    if (!parsed->is_object()) return wrong("not a JSON object");
+    json::object& device = parsed->as_object();
+    uint64_t ref = next;
+    if (const std::string_view given = json::string_or(device, "ref"); !given.empty()) {
+      const auto [last, bad] = std::from_chars(given.data(), given.data() + given.size(), ref);
+      if (bad != std::errc{} || last != given.data() + given.size()) return wrong("its ref is not made of digits");
+    }
+    device["ref"] = std::to_string(ref);
+    next = std::max(next, ref + 1);
+    const auto old = devices.find(ref);
+    if (old != devices.end()) {  // the same ref again is the same device
+      by_eui.erase(std::string(json::string_or(json::parse(old->second, "device")->as_object(), "EUI")));
+      devices.erase(old);
+    }
+    if (const std::string eui = upper(std::string(json::string_or(device, "EUI"))); !eui.empty()) {
+      device["EUI"] = eui;
+      if (!by_eui.emplace(eui, ref).second) return wrong(fmt::format("EUI {} came before", eui));
+    }
+    devices[ref] = json::write(json::value(device));
+    ++count;
+  }
+  devices_.swap(devices);
+  by_eui_.swap(by_eui);
+  next_ref_ = next;
+  return count;
 }
 
 }  // namespace twinstep::sims

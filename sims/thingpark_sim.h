@@ -19,7 +19,7 @@ struct ThingParkSimOptions {
   int duplicate_status = 409;   ///< for a create with a DevEUI that exists
   double rate_per_second = 0;   ///< 0 = no limit; more is answered 429
   bool show_keys = false;       ///< does extendedInfo give applicationKey back?
-  std::chrono::seconds clock_skew{0};
+  std::chrono::seconds clock_skew{0};  ///< its clock is ahead by this
 };
 
 /// Actility ThingPark: DX Admin token and DX-Core devices.
@@ -36,12 +36,16 @@ class ThingParkSim {
   /// Removes the first listed device, so that every later page shifts by one.
   void remove_first();
   size_t device_count() const;
-  std::string dump() const;  ///< NDJSON
+  std::string dump() const;  ///< NDJSON, keys included
+  /// Replaces the registry, or adds to it: one device a line, with any members, so that odd data can be rehearsed; `ref`
+  /// is made when absent. Gives the lines taken. Errors  kInvalid naming the line; then nothing was changed.
+  Result<size_t> load(std::string_view ndjson, bool replace);
 
  private:
   struct Token {
     SystemTime expires;
   };
+  http::ServerResponse route(const http::ServerRequest& r);
   http::ServerResponse token_call(const http::ServerRequest& r);
   http::ServerResponse list(const http::ServerRequest& r);
   http::ServerResponse create(const http::ServerRequest& r);

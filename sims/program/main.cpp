@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "sims/blob_sim.h"
+#include "sims/control.h"
 #include "sims/iothub_sim.h"
 #include "sims/sim_clock.h"
 #include "sims/sim_faults.h"
@@ -21,11 +22,11 @@ using namespace twinstep::sims;
 
 struct Settings {
   uint16_t hub_port = 0, blob_port = 0, thingpark_port = 0, control_port = 0;
-  std::string address = "127.0.0.1", write_ca, write_env, link = "default";
+  std::string address = "127.0.0.1", write_ca, write_env, link = "default", mark = "link";
   int devices = 5000, missing = 3, orphaned = 1, changed = 2, foreign = 2, edge = 1;  // shares in percent
   double time_factor = 1;
   bool no_throttle = false;
-  int lag_ms = 2000, ghost_s = 1500, hub_skew_s = 0;
+  int lag_ms = 2000, ghost_s = 1500, hub_skew_s = 0, thingpark_skew_s = 0, job_queue_ms = 1000, job_duration_ms = 2000;
   std::vector<std::string> faults;
   IotHubSimOptions hub;
   ThingParkSimOptions thingpark;
@@ -34,8 +35,8 @@ struct Settings {
 /// The same seed makes the same two registries.
 void seed(const Settings& s, IotHubSim& hub, ThingParkSim& thingpark) {
   Rng rng(s.hub.seed);
-  const auto mark = [&](json::object tags) {
-    tags["twinstep"] = json::object{{"link", s.link}};
+  const auto mark = [&](json::object tags) {  // the sample's own devices are known by their tag `ref` alone
+    if (s.mark == "link") tags["twinstep"] = json::object{{"link", s.link}};
     return json::write(json::value(tags));
   };
   for (int i = 0; i < s.devices; ++i) {
@@ -54,7 +55,7 @@ void seed(const Settings& s, IotHubSim& hub, ThingParkSim& thingpark) {
   }
   const auto extra = [&](int percent, const char* name, bool owned, bool edge) {
     for (int i = 0; i < s.devices * percent / 100; ++i)
-      hub.seed_device(fmt::format("{}-{:06}", name, i), true, edge, owned ? mark({{"EUI", fmt::format("0004A30C{:08X}", i)}}) : "");
+      hub.seed_device(fmt::format("{}-{:06}", name, i), true, edge, owned ? mark({{"EUI", fmt::format("0004A30C{:08X}", i)}, {"ref", std::to_string(900001 + i)}}) : "");
   };
   extra(s.orphaned, "orphan", true, false);
   extra(s.foreign, "foreign", false, false);
@@ -79,6 +80,9 @@ int run(Settings s) {
   s.hub.index_lag = std::chrono::milliseconds{s.lag_ms};
   s.hub.ghost_time = std::chrono::seconds{s.ghost_s};
   s.hub.clock_skew = std::chrono::seconds{s.hub_skew_s};
+  s.hub.job_queue = std::chrono::milliseconds{s.job_queue_ms};
+  s.hub.job_duration = std::chrono::milliseconds{s.job_duration_ms};
+  s.thingpark.clock_skew = std::chrono::seconds{s.thingpark_skew_s};
   s.hub.identity_token = Rng::real().hex_id();
   BlobSim blobs(BlobSimOptions{.identity_token = s.hub.identity_token}, clock);
   IotHubSim hub(s.hub, clock, *storage);
@@ -115,28 +119,8 @@ int run(Settings s) {
   auto thingpark_server =
       serve(s.thingpark_port, false, guarded("thingpark", [&](const auto& r) { return thingpark.handle(r); }));
   if (!thingpark_server) return complain(thingpark_server.error());
-  auto control_server = serve(s.control_port, false, [&](const http::ServerRequest& r) {
-    http::ServerResponse out;
-    const auto json_answer = [&](const json::object& o) { out.body = json::write(json::value(o)); };
-    if (r.method == "GET" && r.path == "/hub/devices") out.body = hub.dump();
-    else if (r.method == "GET" && r.path == "/thingpark/devices") out.body = thingpark.dump();
-    else if (r.method == "GET" && r.path == "/stats")
-      json_answer({{"hubDevices", hub.device_count()}, {"thingparkDevices", thingpark.device_count()},
-                   {"throttled", hub.throttled_count()}, {"calls", faults.counts()}});
-    else if (r.method == "DELETE" && r.path == "/faults") faults.clear();
-    else if (r.method == "POST" && r.path == "/faults") {
-      auto parsed = json::parse(r.body, "fault");
-      Status good = !parsed || !parsed->is_object() ? Status(fail(ErrorKind::kInvalid, "sim.fault", "a fault is a JSON object"))
-                                                    : faults.add(parsed->as_object());
-      if (!good) out.status = 400, json_answer({{"error", good.error().what}});
-    } else if (r.method == "POST" && r.path == "/advance") {
-      auto parsed = json::parse(r.body, "advance");
-      const int64_t seconds = parsed && parsed->is_object() ? json::int_or(parsed->as_object(), "seconds", -1) : -1;
-      if (seconds < 0) out.status = 400, json_answer({{"error", "give {\"seconds\":N}"}});
-      else clock.advance(std::chrono::seconds{seconds});
-    } else out.status = 404;
-    return out;
-  });
+  Control control(hub, thingpark, faults, [&](std::chrono::nanoseconds span) { clock.advance(span); });
+  auto control_server = serve(s.control_port, false, [&](const auto& r) { return control.handle(r); });
   if (!control_server) return complain(control_server.error());
 
   const auto at = [&](const auto& server) { return fmt::format("{}:{}", s.address, (*server)->port()); };
@@ -183,6 +167,8 @@ int main(int argc, char** argv) {
   app.add_option("--foreign", s.foreign, "share of hub devices that nobody owns")->transform(percent)->capture_default_str();
   app.add_option("--edge", s.edge, "share of Edge devices")->transform(percent)->capture_default_str();
   app.add_option("--link", s.link, "name of the link that owns the seeded devices")->capture_default_str();
+  app.add_option("--mark", s.mark, "how owned devices are marked: link = tags.twinstep.link, ref = the tag ref alone")
+      ->check(CLI::IsMember({"link", "ref"}))->capture_default_str();
   app.add_option("--seed", s.hub.seed, "the same seed makes the same registries")->capture_default_str();
   app.add_option("--hub-name", s.hub.name, "host name that tokens may also be made for")->capture_default_str();
   app.add_option("--tier", s.hub.tier, "tier")->check(CLI::IsMember({"F1", "B1", "B2", "B3", "S1", "S2", "S3"}))->capture_default_str();
@@ -193,15 +179,29 @@ int main(int argc, char** argv) {
   app.add_option("--index-lag-ms", s.lag_ms, "how late queries show new devices")->capture_default_str();
   app.add_option("--ghost-seconds", s.ghost_s, "how long queries show deleted devices")->capture_default_str();
   app.add_option("--clock-skew", s.hub_skew_s, "seconds that the hub's clock is ahead");
+  app.add_option("--thingpark-clock-skew", s.thingpark_skew_s, "seconds that ThingPark's clock is ahead");
+  app.add_option("--job-queue-ms", s.job_queue_ms, "how long a job is enqueued")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--job-duration-ms", s.job_duration_ms, "how long a job runs, besides the pace of an import")
+      ->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--import-rate", s.hub.import_rate,
+                 "lines a minute of an import; 0 = as the tier has it (100 or, on S3, 5000 a unit), -1 = at once");
   app.add_option("--entra-token", s.hub.bearer_token, "a Bearer token that the hub accepts");
   app.add_flag("!--end-empty", s.thingpark.end_is_404, "ThingPark ends its list with [] instead of 404");
   app.add_option("--thingpark-rate", s.thingpark.rate_per_second, "calls per second before 429, 0 = any");
   app.add_option("--duplicate-status", s.thingpark.duplicate_status, "ThingPark's answer to an EUI that exists")->capture_default_str();
   app.add_option("--fault", s.faults, "a fault as JSON, for example {\"server\":\"hub\",\"path\":\"/devices\",\"status\":503,\"times\":3}");
   app.set_version_flag("--version", kVersion);
-  app.footer("Control API: GET /hub/devices, /thingpark/devices (NDJSON), /stats; POST and DELETE /faults; POST /advance\n"
-             "{\"seconds\":N}. A fault has server, method, path, skip, times, probability and one of: status (body,\n"
-             "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at.");
+  app.footer("Control API, plain HTTP at \"control\" of the ready line:\n"
+             "  GET  /hub/devices[?keys=true], /thingpark/devices   the registries, one JSON object a line\n"
+             "  PUT  the same   replaces a registry with such lines;  POST adds to it\n"
+             "  GET  /stats     devices, calls, refusals;  GET /requests counts by route and status, DELETE starts again\n"
+             "  POST /faults    adds a fault;  DELETE /faults removes all\n"
+             "  POST /advance   {\"seconds\":N} jumps both clocks ahead\n"
+             "A fault has server (hub|blob|thingpark|*), method, path, skip, times, probability and an effect: status (body,\n"
+             "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at.\n"
+             "Examples:\n"
+             "  twinstep-sim --write-ca ca.pem --write-env sim.env --devices 1000 --mark ref --time-factor 60\n"
+             "  twinstep-sim --tier F1 --devices 480 --fault '{\"server\":\"hub\",\"path\":\"/jobs\",\"status\":503,\"times\":3}'");
   CLI11_PARSE(app, argc, argv);
   return run(std::move(s));
 }

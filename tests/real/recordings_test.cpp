@@ -1,5 +1,6 @@
-// Replays recorded traffic of a real IoT Hub against the simulated one and compares what is settled: status, member sets
-// at every level, JSON types, headers and the forms of times, ETags, keys and tracking ids. Their values may differ.
+// Replays recorded traffic of a real IoT Hub against the simulated one and compares what is settled: status, member
+// sets at every level, JSON types, headers and the forms of times, ETags, keys and tracking ids. Their values may
+// differ.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -55,7 +56,9 @@ void compare_text(std::string_view want, std::string_view got, Rule rule, const 
   static constexpr const char* kTime = R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,6}[1-9])?Z?)";
   static constexpr const char* kTracking = R"(Tracking ID:[0-9a-f]{32}-G:\d+-TimeStamp:\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)";
   switch (rule) {
-    case Rule::kValue: EXPECT_EQ(want, got) << where; break;
+    case Rule::kValue:
+      EXPECT_EQ(want, got) << where;
+      break;
     case Rule::kTime:
       EXPECT_TRUE(matches(got, kTime)) << where << ": " << got;
       EXPECT_EQ(want.ends_with('Z'), got.ends_with('Z')) << where << ": " << got;
@@ -76,7 +79,8 @@ void compare_text(std::string_view want, std::string_view got, Rule rule, const 
       EXPECT_TRUE(matches(want, kTracking)) << where << ": " << want;
       EXPECT_TRUE(matches(got, kTracking)) << where << ": " << got;
       break;
-    case Rule::kOpaque: break;
+    case Rule::kOpaque:
+      break;
   }
 }
 
@@ -102,8 +106,10 @@ void compare(const json::value& want, const json::value& got, const std::string&
     for (const auto& [key, v] : want.as_object()) {
       const std::string_view name(key.data(), key.size());
       const json::value* other = got.as_object().if_contains(key);
-      if (other == nullptr) ADD_FAILURE() << where << " lacks the member " << name;
-      else compare(v, *other, fmt::format("{}/{}", where, name), rule_of(name));
+      if (other == nullptr)
+        ADD_FAILURE() << where << " lacks the member " << name;
+      else
+        compare(v, *other, fmt::format("{}/{}", where, name), rule_of(name));
     }
   }
 }
@@ -114,8 +120,10 @@ class Replay {
  public:
   Replay() {
     auto served = http::Server::start({}, [this](const ServerRequest& r) { return blobs_.handle(r); });
-    if (!served) ADD_FAILURE() << served.error().what;
-    else server_ = std::move(*served);
+    if (!served)
+      ADD_FAILURE() << served.error().what;
+    else
+      server_ = std::move(*served);
     ServerRequest make;
     make.method = "PUT";
     make.path = "/devstoreaccount1/job1";
@@ -172,7 +180,8 @@ class Replay {
       rewrite(sent, "");
       if (sent.is_array())
         for (const json::value& entry : sent.as_array())
-          if (json::string_or(entry.as_object(), "importMode") == "create") created_.insert(std::string(view(entry.at("id"))));
+          if (json::string_or(entry.as_object(), "importMode") == "create")
+            created_.insert(std::string(view(entry.at("id"))));
       r.body = json::write(sent);
     }
     return r;
@@ -191,10 +200,14 @@ class Replay {
     if (v.is_object())
       for (auto& [key, item] : v.as_object()) rewrite(item, std::string_view(key.data(), key.size()));
     if (!v.is_string()) return;
-    if (view(v) != kSanitized) v = replaced(std::string(view(v)));
-    else if (member.ends_with("BlobContainerUri")) v = container_uri();
-    else if (const auto key = keys_.find(std::string(member)); key != keys_.end()) v = key->second;
-    else ADD_FAILURE() << "nothing known for the sanitized " << member;
+    if (view(v) != kSanitized)
+      v = replaced(std::string(view(v)));
+    else if (member.ends_with("BlobContainerUri"))
+      v = container_uri();
+    else if (const auto key = keys_.find(std::string(member)); key != keys_.end())
+      v = key->second;
+    else
+      ADD_FAILURE() << "nothing known for the sanitized " << member;
   }
 
   void learn(const json::value& want, const json::value& got) {
@@ -205,7 +218,8 @@ class Replay {
       learn(v, *other);
       if (!v.is_string() || !other->is_string()) continue;
       const std::string name(key);
-      if (rule_of(name) == Rule::kKey) keys_[name] = view(*other);
+      if (rule_of(name) == Rule::kKey)
+        keys_[name] = view(*other);
       else if (rule_of(name) == Rule::kEtag || name == "generationId" || name == "jobId")
         learned_[std::string(view(v))] = view(*other);
     }
@@ -299,7 +313,8 @@ class Replay {
 TEST(Recordings, TheSimulatedHubAnswersAsTheRealOneDid) {
   const fs::path folder = recordings_folder();
   if (!fs::is_directory(folder)) {
-    const std::string note = fmt::format("no recordings at {}; name their folder in TWINSTEP_RECORDINGS", folder.string());
+    const std::string note =
+        fmt::format("no recordings at {}; name their folder in TWINSTEP_RECORDINGS", folder.string());
     std::cout << note << '\n';
     GTEST_SKIP() << note;
   }

@@ -15,11 +15,16 @@ constexpr Millis kLongestTold{3'600'000};
 
 std::string_view plural(HubOperation operation) {
   switch (operation) {
-    case HubOperation::kRegistry: return "registry operations";
-    case HubOperation::kQuery: return "queries";
-    case HubOperation::kTwinRead: return "twin reads";
-    case HubOperation::kTwinUpdate: return "twin updates";
-    case HubOperation::kJob: return "job operations";
+    case HubOperation::kRegistry:
+      return "registry operations";
+    case HubOperation::kQuery:
+      return "queries";
+    case HubOperation::kTwinRead:
+      return "twin reads";
+    case HubOperation::kTwinUpdate:
+      return "twin updates";
+    case HubOperation::kJob:
+      return "job operations";
   }
   return "operations";
 }

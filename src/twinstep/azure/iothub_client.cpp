@@ -27,8 +27,8 @@ constexpr std::string_view kNoConnection = "http.no-connection";
 /// One operation, as it is sent, paid for and spoken of.
 struct Ask {
   std::string_view method;
-  std::string path;     // from "/devices"
-  std::string what;     // "get device 'x'"
+  std::string path;  // from "/devices"
+  std::string what;  // "get device 'x'"
   HubOperation kind = HubOperation::kRegistry;
   HubRight right = HubRight::kRegistryRead;
   Repeat repeat = Repeat::kNever;
@@ -232,6 +232,10 @@ class RestIotHubClient final : public IotHubClient {
     return fail(ErrorKind::kCorrupt, "hub.bad-answer", fmt::format("{}: {}", label(ask), why));
   }
 
+  tl::unexpected<Error> stopped(const Ask& ask) const {
+    return fail(ErrorKind::kCancelled, "cancelled", fmt::format("{}: stopped between two tries", label(ask)));
+  }
+
   Status check(const DeviceId& id, const Ask& ask) const {
     // Dots alone are legal ids, but no path can carry them: "/devices/.." means "/".
     if (is_legal_hub_device_id(id.value) && id.value != "." && id.value != "..") return {};
@@ -290,9 +294,9 @@ class RestIotHubClient final : public IotHubClient {
     if (job) return job;
     Error error = std::move(job).error();
     const bool refused = error.remote_status != 0 && !transient_status(error.remote_status);
-    const bool never_sent = error.code == kNoConnection || error.remote_status == 503 || error.kind == ErrorKind::kThrottled ||
-                            error.kind == ErrorKind::kInvalid || error.kind == ErrorKind::kDenied ||
-                            error.kind == ErrorKind::kCancelled;
+    const bool never_sent = error.code == kNoConnection || error.remote_status == 503 ||
+                            error.kind == ErrorKind::kThrottled || error.kind == ErrorKind::kInvalid ||
+                            error.kind == ErrorKind::kDenied || error.kind == ErrorKind::kCancelled;
     if (error.remote_code == "BlobContainerValidationError" && identity_based) {
       // For half a minute after a role assignment the hub does not see it yet.
       error.kind = ErrorKind::kUnavailable;
@@ -364,6 +368,7 @@ class RestIotHubClient final : public IotHubClient {
         const bool transient = response.error().transient();
         const bool repeat = transient && may_repeat(ask.repeat, response.error().code == kNoConnection);
         if (repeat && !last && wait(backoff.after(attempt, rng_), call)) continue;
+        if (repeat && call.stop.stop_requested()) return stopped(ask);
         return fail_within(std::move(response), label(ask));
       }
       if (response->status == 401 && !renewed) {
@@ -392,7 +397,9 @@ class RestIotHubClient final : public IotHubClient {
       if (last || !transient_status(response->status) || !may_repeat(ask.repeat, response->status == 503))
         return fail(std::move(error));
       const Millis pause = std::max(backoff.after(attempt, rng_), error.retry_after.value_or(Millis{0}));
-      if (!wait(pause, call)) return fail(std::move(error));
+      if (wait(pause, call)) continue;
+      if (call.stop.stop_requested()) return stopped(ask);
+      return fail(std::move(error));
     }
   }
 

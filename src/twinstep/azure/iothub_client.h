@@ -166,8 +166,9 @@ class IotHubClient {
   virtual Status cancel_job(const JobId& id, const Call& call) = 0;
 };
 
-/// `name` is the hub's name in messages; `host` may carry a port. `http` is the bare transport, with a log at most: the
-/// client signs and repeats by itself, because every try is paid from `budget`. All clients of one hub share one budget.
+/// `name` is the hub's name in messages; `host` may carry a port. `http` is the bare transport, with a log at most:
+/// the client signs and repeats by itself, because every try is paid from `budget`. All clients of one hub share one.
+/// A transport error with the code "http.no-connection" means that the hub got nothing; others leave that open.
 std::unique_ptr<IotHubClient> make_iothub_client(std::string name, std::string host, http::Authenticator& authenticator,
                                                  std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock,
                                                  Rng& rng);

@@ -71,13 +71,19 @@ ErrorKind kind_of_status(int status) {
   switch (status) {
     case 401:
     case 403:
-    case 407: return kDenied;
-    case 404: return kNotFound;
-    case 408: return kTimeout;
+    case 407:
+      return kDenied;
+    case 404:
+      return kNotFound;
+    case 408:
+      return kTimeout;
     case 409:
-    case 412: return kConflict;
-    case 429: return kThrottled;
-    default: break;
+    case 412:
+      return kConflict;
+    case 429:
+      return kThrottled;
+    default:
+      break;
   }
   if (status >= 500 && status < 600) return kUnavailable;
   return status >= 400 && status < 500 ? kInvalid : kCorrupt;
@@ -167,7 +173,8 @@ void read_body(std::string_view body, int depth, Told& told) {
 std::string_view right_text(HubRight right) {
   switch (right) {
     case HubRight::kRegistryRead:
-      return "reading devices needs RegistryRead (policies registryRead, registryReadWrite, iothubowner), with Entra ID "
+      return "reading devices needs RegistryRead (policies registryRead, registryReadWrite, iothubowner), with Entra "
+             "ID "
              "the role IoT Hub Data Reader or IoT Hub Data Contributor";
     case HubRight::kRegistryWrite:
       return "changing devices and running jobs needs RegistryWrite (policies registryReadWrite, iothubowner), with "

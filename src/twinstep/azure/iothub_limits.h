@@ -24,10 +24,14 @@ constexpr Quota hub_quota(HubTier tier, int units, HubOperation operation) {
   const bool medium = tier == HubTier::kB2 || tier == HubTier::kS2;
   switch (operation) {
     case HubOperation::kRegistry:
-    case HubOperation::kJob: return {(large ? 5000 : 100) * u, 60};
-    case HubOperation::kQuery: return {(large ? 1000 : 20) * u, 60};
-    case HubOperation::kTwinRead: return {large ? 500 * u : medium ? std::max(100.0, 10 * u) : 100.0, 1};
-    case HubOperation::kTwinUpdate: return {large ? 250 * u : medium ? std::max(50.0, 5 * u) : 50.0, 1};
+    case HubOperation::kJob:
+      return {(large ? 5000 : 100) * u, 60};
+    case HubOperation::kQuery:
+      return {(large ? 1000 : 20) * u, 60};
+    case HubOperation::kTwinRead:
+      return {large ? 500 * u : medium ? std::max(100.0, 10 * u) : 100.0, 1};
+    case HubOperation::kTwinUpdate:
+      return {large ? 250 * u : medium ? std::max(50.0, 5 * u) : 50.0, 1};
   }
   return {1, 60};
 }

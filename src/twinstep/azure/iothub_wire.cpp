@@ -37,10 +37,14 @@ Result<const json::object*> need_object(const json::value& answer, std::string_v
 
 std::string_view mode_name(BulkMode mode) {
   switch (mode) {
-    case BulkMode::kCreate: return "create";
-    case BulkMode::kUpdateTwinIfMatchEtag: return "updateTwinIfMatchETag";
-    case BulkMode::kDelete: return "delete";
-    case BulkMode::kDeleteIfMatchEtag: return "deleteIfMatchETag";
+    case BulkMode::kCreate:
+      return "create";
+    case BulkMode::kUpdateTwinIfMatchEtag:
+      return "updateTwinIfMatchETag";
+    case BulkMode::kDelete:
+      return "delete";
+    case BulkMode::kDeleteIfMatchEtag:
+      return "deleteIfMatchETag";
   }
   return "create";
 }
@@ -198,8 +202,7 @@ Secret write_job(const ImportJob& job) {
 }
 
 Result<std::string> if_match(const Etag& etag) {
-  if (etag.empty())
-    return fail(ErrorKind::kInvalid, "hub.no-etag", "an etag is needed; '*' means whatever is there");
+  if (etag.empty()) return fail(ErrorKind::kInvalid, "hub.no-etag", "an etag is needed; '*' means whatever is there");
   if (etag.value == "*") return std::string("*");
   if (std::any_of(etag.value.begin(), etag.value.end(), [](char c) { return c < 0x21 || c > 0x7e || c == '"'; }))
     return fail(ErrorKind::kInvalid, "hub.bad-etag", "the etag holds characters that no hub gives out");

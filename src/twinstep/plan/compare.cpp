@@ -12,6 +12,7 @@ namespace twinstep::plan {
 namespace {
 
 constexpr size_t kMaxProblems = 200;    // of each kind
+constexpr size_t kRemembered = 64;      // devices of one id that are looked through for the very same text
 constexpr uint64_t kLookAtStop = 1024;  // devices between two looks at the stop token
 
 struct DetailRef {
@@ -56,11 +57,11 @@ struct Group {
   bool modules = false;
   bool broken = false;
   bool repeated = false;  // two items have the very same text
-  uint16_t flags = 0;     // of the first device, as the next three
+  uint16_t flags = 0;     // of the first device, as the next two
   DetailRef detail;
-  uint64_t item_hash = 0;
   std::vector<std::byte> hashes;
   DetailRef second;
+  std::vector<uint64_t> items;  // hashes of the items' texts, the first few
 
   bool is(RecordFlag flag) const { return (flags & flag) != 0; }
 };
@@ -80,6 +81,7 @@ class Groups {
     group_.devices = 0;
     group_.modules = group_.broken = group_.repeated = false;
     group_.flags = 0;
+    group_.items.clear();
     do {
       take(*record_);
       TRY_ASSIGN(record_, merge_.next());
@@ -91,17 +93,22 @@ class Groups {
   void take(const Record& record) {
     if (record.is(kModule)) {
       group_.modules = true;
-    } else if (record.is(kBroken)) {
+      return;
+    }
+    if (record.is(kBroken)) {
       group_.broken = true;
-    } else if (++group_.devices == 1) {
+      return;
+    }
+    if (++group_.devices == 1) {
       group_.flags = record.flags;
       group_.detail = {record.detail_offset, record.detail_size};
-      group_.item_hash = record.item_hash;
       group_.hashes.assign(record.hashes.begin(), record.hashes.end());
     } else {
       if (group_.devices == 2) group_.second = {record.detail_offset, record.detail_size};
-      group_.repeated = group_.repeated || record.item_hash == group_.item_hash;
+      const auto& items = group_.items;
+      group_.repeated = group_.repeated || std::find(items.begin(), items.end(), record.item_hash) != items.end();
     }
+    if (group_.items.size() < kRemembered) group_.items.push_back(record.item_hash);
   }
 
   RecordMerge merge_;
@@ -184,6 +191,7 @@ class Judge {
     Counts& counts = data_.counts;
     if (hub.devices == 0 && !hub.broken) {
       // Modules without their device: it must be there, but nothing is known of it.
+      note_repeat(external, "external");
       ++counts.excluded;
       ++counts.excluded_modules;
       return {};

@@ -17,8 +17,10 @@ class Actility : public testing::Test {
  protected:
   void connect(const std::string& devices = "https://tp.example/devices") {
     auto opened = open(*load_definition("actility"),
-                       {{"tokenUri", Secret("https://auth.example/oauth/token")}, {"devicesUri", Secret(devices)},
-                        {"clientId", Secret("me/login")}, {"clientSecret", Secret("s3cr&t \"x\"")}},
+                       {{"tokenUri", Secret("https://auth.example/oauth/token")},
+                        {"devicesUri", Secret(devices)},
+                        {"clientId", Secret("me/login")},
+                        {"clientSecret", Secret("s3cr&t \"x\"")}},
                        remote, clock, rng);
     ASSERT_TRUE(opened) << opened.error().what;
     registry = std::move(*opened);
@@ -54,8 +56,11 @@ class Actility : public testing::Test {
   static DeviceInput device() {
     DeviceInput out;
     out.id = DeviceId("dev-1");
-    out.tags = {{"EUI", "0102030405060708"}, {"activationType", "OTAA"}, {"deviceProfileId", "P/1"},
-                {"applicationEUI", "A1"}, {"applicationKey", "topsecretkey"}};
+    out.tags = {{"EUI", "0102030405060708"},
+                {"activationType", "OTAA"},
+                {"deviceProfileId", "P/1"},
+                {"applicationEUI", "A1"},
+                {"applicationKey", "topsecretkey"}};
     return out;
   }
 
@@ -133,7 +138,11 @@ TEST_F(Actility, OneDeviceOnTwoPagesMakesTheListIncomplete) {
 
 TEST_F(Actility, ACutPageIsAskedForAgainAndNothingOfItIsTaken) {
   const std::string whole = page(3, 4);
-  remote.answer(200, page(1, 2)).answer(200, whole.substr(0, whole.size() - 9)).answer(200, whole).answer(404).answer(404);
+  remote.answer(200, page(1, 2))
+      .answer(200, whole.substr(0, whole.size() - 9))
+      .answer(200, whole)
+      .answer(404)
+      .answer(404);
   EXPECT_EQ(listed(), "d1 d2 d3 d4 |complete");
 }
 
@@ -166,7 +175,8 @@ TEST_F(Actility, AThrottledPageWaitsAsLongAsTheRemoteSays) {
 
 TEST_F(Actility, ElementsThatAreNoObjectsAreCountedAndNamed) {
   remote.answer(200, R"([{"name":"a"},null,"x",5])").answer(404).answer(404);
-  EXPECT_EQ(listed(), "a broken(null at page 1, item 2) broken(\"x\" at page 1, item 3) broken(5 at page 1, item 4) |complete");
+  EXPECT_EQ(listed(),
+            "a broken(null at page 1, item 2) broken(\"x\" at page 1, item 3) broken(5 at page 1, item 4) |complete");
 }
 
 TEST_F(Actility, ARefusedTokenIsRenewedOnceWithTheQueryThatForcesIt) {
@@ -197,10 +207,19 @@ TEST_F(Actility, TheTokenIsUsedUntilItsLifeEndsAndThenRenewedWithoutForce) {
 TEST_F(Actility, ATokenWithoutALifetimeLastsSixDays) {
   ScriptedClient fresh;
   auto other = open(*load_definition("actility"),
-                    {{"tokenUri", Secret("https://h/t")}, {"devicesUri", Secret("https://h/d")}, {"clientId", Secret("c")},
-                     {"clientSecret", Secret("abcdef")}}, fresh, clock, rng);
-  fresh.answer(200, R"({"access_token":"t"})").answer(200, "[]").answer(200, "[]").answer(200, R"({"access_token":"u"})").answer(200, "[]");
-  const auto read = [&] { (void)(*other)->list([](auto, auto&) { return Status{}; }, [](auto, auto&, auto) { return Status{}; }, {}); };
+                    {{"tokenUri", Secret("https://h/t")},
+                     {"devicesUri", Secret("https://h/d")},
+                     {"clientId", Secret("c")},
+                     {"clientSecret", Secret("abcdef")}},
+                    fresh, clock, rng);
+  fresh.answer(200, R"({"access_token":"t"})")
+      .answer(200, "[]")
+      .answer(200, "[]")
+      .answer(200, R"({"access_token":"u"})")
+      .answer(200, "[]");
+  const auto read = [&] {
+    (void)(*other)->list([](auto, auto&) { return Status{}; }, [](auto, auto&, auto) { return Status{}; }, {});
+  };
   read();
   clock.advance(std::chrono::hours(6 * 24) - std::chrono::minutes(2));
   read();
@@ -214,8 +233,11 @@ TEST_F(Actility, NoTokenIsADenialThatNamesTheAddressAndNoSecret) {
   ScriptedClient fresh;
   fresh.answer(400, R"({"error":"bad s3cr&t \"x\"","client_secret":"zzz"})");
   auto other = open(*load_definition("actility"),
-                    {{"tokenUri", Secret("https://h/t?x=1")}, {"devicesUri", Secret("https://h/d")}, {"clientId", Secret("c")},
-                     {"clientSecret", Secret("s3cr&t \"x\"")}}, fresh, clock, rng);
+                    {{"tokenUri", Secret("https://h/t?x=1")},
+                     {"devicesUri", Secret("https://h/d")},
+                     {"clientId", Secret("c")},
+                     {"clientSecret", Secret("s3cr&t \"x\"")}},
+                    fresh, clock, rng);
   const auto made = (*other)->create(device(), {});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, ErrorKind::kDenied);
@@ -229,9 +251,13 @@ TEST_F(Actility, ATokenServerThatIsDownIsAskedFiveTimesAndNoMore) {
   ScriptedClient fresh;
   for (int i = 0; i < 30; ++i) fresh.answer(503);
   auto other = open(*load_definition("actility"),
-                    {{"tokenUri", Secret("https://h/t")}, {"devicesUri", Secret("https://h/d")}, {"clientId", Secret("c")},
-                     {"clientSecret", Secret("abcdef")}}, fresh, clock, rng);
-  const auto read = (*other)->list([](auto, auto&) { return Status{}; }, [](auto, auto&, auto) { return Status{}; }, {});
+                    {{"tokenUri", Secret("https://h/t")},
+                     {"devicesUri", Secret("https://h/d")},
+                     {"clientId", Secret("c")},
+                     {"clientSecret", Secret("abcdef")}},
+                    fresh, clock, rng);
+  const auto read =
+      (*other)->list([](auto, auto&) { return Status{}; }, [](auto, auto&, auto) { return Status{}; }, {});
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().kind, ErrorKind::kUnavailable);
   EXPECT_EQ(fresh.sent().size(), 5u);
@@ -244,8 +270,9 @@ TEST_F(Actility, ACreateIsOneFlatBodyWithTheNameFirst) {
   EXPECT_EQ(*made, WriteOutcome::kDone);
   const http::Request& sent = remote.sent()[1];
   EXPECT_EQ(sent.method + " " + sent.url, "POST https://tp.example/devices");
-  EXPECT_EQ(sent.body,
-            R"({"name":"dev-1","EUI":"0102030405060708","activationType":"OTAA","deviceProfileId":"P/1","applicationEUI":"A1","applicationKey":"topsecretkey"})");
+  EXPECT_EQ(
+      sent.body,
+      R"({"name":"dev-1","EUI":"0102030405060708","activationType":"OTAA","deviceProfileId":"P/1","applicationEUI":"A1","applicationKey":"topsecretkey"})");
   EXPECT_EQ(header_of(sent, "Content-Type"), "application/json; charset=utf-8");
   EXPECT_EQ(header_of(sent, "Authorization"), "Bearer t1");
 }
@@ -257,20 +284,22 @@ TEST_F(Actility, ABodyOfACreateNeedNotBeJson) {
 
 TEST_F(Actility, AnAbpDeviceIsCreatedWithItsOwnBody) {
   DeviceInput abp = device();
-  abp.tags = {{"EUI", "0102030405060708"}, {"activationType", "ABP"}, {"deviceProfileId", "P1"}, {"networkAddress", "01AB"},
-              {"networkSessionKey", "N"}, {"applicationSessionKey", "S"}};
+  abp.tags = {{"EUI", "0102030405060708"}, {"activationType", "ABP"},  {"deviceProfileId", "P1"},
+              {"networkAddress", "01AB"},  {"networkSessionKey", "N"}, {"applicationSessionKey", "S"}};
   EXPECT_TRUE(registry->missing_for_create(abp).empty());
   remote.answer(201);
   ASSERT_TRUE(registry->create(abp, {}));
-  EXPECT_EQ(remote.sent()[1].body,
-            R"({"name":"dev-1","EUI":"0102030405060708","activationType":"ABP","deviceProfileId":"P1","networkAddress":"01AB","networkSessionKey":"N","applicationSessionKeyRules":[{"key":"S"}]})");
+  EXPECT_EQ(
+      remote.sent()[1].body,
+      R"({"name":"dev-1","EUI":"0102030405060708","activationType":"ABP","deviceProfileId":"P1","networkAddress":"01AB","networkSessionKey":"N","applicationSessionKeyRules":[{"key":"S"}]})");
 }
 
 TEST_F(Actility, MissingAndMalformedTagsAreNamedAndNothingIsSent) {
   DeviceInput bad = device();
   bad.tags.erase("applicationKey");
   bad.tags["EUI"] = "123";
-  EXPECT_THAT(registry->missing_for_create(bad), ElementsAre("EUI must have 16 characters", "applicationKey is missing"));
+  EXPECT_THAT(registry->missing_for_create(bad),
+              ElementsAre("EUI must have 16 characters", "applicationKey is missing"));
   const auto made = registry->create(bad, {});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, ErrorKind::kInvalid);
@@ -293,12 +322,14 @@ TEST_F(Actility, ADuplicateUnderAnotherNameIsAConflict) {
 }
 
 TEST_F(Actility, ARefusalThatIsNoDuplicateKeepsItsBodyAndLosesItsSecrets) {
-  remote.answer(400, R"({"message":"profile unknown","applicationKey":"topsecretkey","x":"t1 Bearer s3cr&t"})").answer(200, "[]");
+  remote.answer(400, R"({"message":"profile unknown","applicationKey":"topsecretkey","x":"t1 Bearer s3cr&t"})")
+      .answer(200, "[]");
   const auto made = registry->create(device(), {});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, ErrorKind::kInvalid);
   EXPECT_EQ(made.error().remote_status, 400);
-  EXPECT_THAT(made.error().what, AllOf(HasSubstr("create dev-1: "), HasSubstr("profile unknown"), Not(HasSubstr("topsecret"))));
+  EXPECT_THAT(made.error().what, AllOf(HasSubstr("create dev-1: actility: POST"), HasSubstr("profile unknown"),
+                                       Not(HasSubstr("topsecret"))));
 }
 
 TEST_F(Actility, LongBodiesInErrorsAreCut) {
@@ -409,7 +440,8 @@ TEST_F(Actility, AStopEndsTheListAsCancelled) {
 TEST_F(Actility, TheFirstPageAloneIsNeverComplete) {
   remote.answer(200, page(1, 3));
   int seen = 0;
-  const auto proof = registry->first_page([&](auto, auto&) { return ++seen, Status{}; }, [](auto, auto&, auto) { return Status{}; }, {});
+  const auto proof = registry->first_page([&](auto, auto&) { return ++seen, Status{}; },
+                                          [](auto, auto&, auto) { return Status{}; }, {});
   ASSERT_TRUE(proof);
   EXPECT_EQ(seen, 3);
   EXPECT_FALSE(proof->complete);

@@ -22,7 +22,8 @@ constexpr Builtin kBuiltins[] = {
 };
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return text;
 }
 
@@ -33,8 +34,8 @@ Status check_rate(const Definition& definition, const RateSpec& rate, const std:
   const auto r = std::from_chars(text.data(), text.data() + text.size(), value);
   if (r.ec == std::errc{} && r.ptr == text.data() + text.size() && value > 0 && value <= 1e6) return {};
   return fail(ErrorKind::kInvalid, "provider.bad-setting",
-              fmt::format("provider {}: the rate limit {} must be a number of requests per second above 0", definition.name,
-                          rate.per_second.text()));
+              fmt::format("provider {}: the rate limit {} must be a number of requests per second above 0",
+                          definition.name, rate.per_second.text()));
 }
 
 }  // namespace
@@ -53,19 +54,21 @@ Result<Definition> load_definition(const std::string& name_or_path) {
     std::ostringstream text;
     if (in) text << in.rdbuf();
     if (!in || in.bad()) {
-      return fail(ErrorKind::kNotFound, "file.unreadable", fmt::format("{}: the provider definition cannot be read", name_or_path));
+      return fail(ErrorKind::kNotFound, "file.unreadable",
+                  fmt::format("{}: the provider definition cannot be read", name_or_path));
     }
     return parse_definition(text.str(), name_or_path);
   }
   for (const Builtin& builtin : kBuiltins) {
-    if (builtin.name == lower(name_or_path)) return parse_definition(builtin.text, fmt::format("{}.yaml (built in)", builtin.name));
+    if (builtin.name == lower(name_or_path))
+      return parse_definition(builtin.text, fmt::format("{}.yaml (built in)", builtin.name));
   }
   std::string list;
   for (const std::string& name : builtin_names()) list += (list.empty() ? "" : ", ") + name;
   const std::string meant = nearest(name_or_path, builtin_names());
   return fail(ErrorKind::kInvalid, "provider.unknown",
-              fmt::format("unknown provider '{}'; {}built in are: {}; a path to a definition file works too", name_or_path,
-                          meant.empty() ? "" : fmt::format("did you mean '{}'? ", meant), list));
+              fmt::format("unknown provider '{}'; {}built in are: {}; a path to a definition file works too",
+                          name_or_path, meant.empty() ? "" : fmt::format("did you mean '{}'? ", meant), list));
 }
 
 Result<std::unique_ptr<ExternalRegistry>> open(const Definition& definition, std::map<std::string, Secret> settings,
@@ -86,11 +89,13 @@ Result<std::unique_ptr<ExternalRegistry>> open(const Definition& definition, std
     if (spec.fallback) {
       settings[spec.name] = Secret(*spec.fallback);
     } else if (spec.required) {
-      missing += fmt::format("{}{}{}", missing.empty() ? "" : ", ", spec.name, spec.env.empty() ? "" : fmt::format(" (environment variable {})", spec.env));
+      missing += fmt::format("{}{}{}", missing.empty() ? "" : ", ", spec.name,
+                             spec.env.empty() ? "" : fmt::format(" (environment variable {})", spec.env));
     }
   }
   if (!missing.empty()) {
-    return fail(ErrorKind::kInvalid, "provider.missing-settings", fmt::format("provider {} lacks settings: {}", definition.name, missing));
+    return fail(ErrorKind::kInvalid, "provider.missing-settings",
+                fmt::format("provider {} lacks settings: {}", definition.name, missing));
   }
   if (definition.limits.all) TRY(check_rate(definition, *definition.limits.all, settings));
   for (const auto& [name, rate] : definition.limits.operations) TRY(check_rate(definition, rate, settings));

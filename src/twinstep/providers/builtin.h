@@ -14,9 +14,9 @@ namespace twinstep::providers {
 /// Names of the definitions that are part of the program, sorted.
 std::vector<std::string> builtin_names();
 
-/// Loads a definition by name, without case ("Actility" is "actility"), or from a file when `name_or_path` holds a slash
-/// or ends in .yaml, .yml or .json.
-/// Errors  kInvalid "provider.unknown" with the nearest name; those of parse_definition(); kNotFound, kDenied for files.
+/// Loads a definition by name, without case ("Actility" is "actility"), or from a file when `name_or_path` holds a
+/// slash or ends in .yaml, .yml or .json. Errors  kInvalid "provider.unknown" with the nearest name; those of
+/// parse_definition(); kNotFound, kDenied for files.
 Result<Definition> load_definition(const std::string& name_or_path);
 
 /// Checks the settings, fills defaults, and opens the registry that the definition describes. The definition is copied;

@@ -387,7 +387,7 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
   auto answer = repeat([&] { return transport_.send(request, call); }, Operation::kGet, {}, true, call);
   if (!answer) {
     answer.error().code = kNoToken;
-    return fail_within(std::move(answer), where + ": ");
+    return fail_within(std::move(answer), where);
   }
   if (!answer->ok()) {
     Error error = refusal(request, *answer, classify(*answer, {}, Operation::kGet));

@@ -58,11 +58,10 @@ TEST(Open, MissingSettingsAreNamedTogetherWithTheirVariables) {
   const auto opened = open(*load_definition("actility"), {{"clientId", Secret("me")}}, remote, clock, rng);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, "provider.missing-settings");
-  EXPECT_THAT(opened.error().what,
-              AllOf(HasSubstr("tokenUri (environment variable actility_api_token_uri)"),
-                    HasSubstr("devicesUri (environment variable actility_api_devices_uri)"),
-                    HasSubstr("clientSecret (environment variable actility_api_client_secret)"),
-                    Not(HasSubstr("clientId")), Not(HasSubstr("requestsPerSecond"))));
+  EXPECT_THAT(opened.error().what, AllOf(HasSubstr("tokenUri (environment variable actility_api_token_uri)"),
+                                         HasSubstr("devicesUri (environment variable actility_api_devices_uri)"),
+                                         HasSubstr("clientSecret (environment variable actility_api_client_secret)"),
+                                         Not(HasSubstr("clientId")), Not(HasSubstr("requestsPerSecond"))));
 }
 
 TEST(Open, UnknownSettingsAndBadRatesAreRefused) {
@@ -70,8 +69,10 @@ TEST(Open, UnknownSettingsAndBadRatesAreRefused) {
   FakeClock clock;
   Rng rng(1);
   const Definition definition = *load_definition("actility");
-  std::map<std::string, Secret> settings{{"tokenUri", Secret("https://h/token")}, {"devicesUri", Secret("https://h/d")},
-                                         {"clientId", Secret("me")}, {"clientSecret", Secret("s3cret")}};
+  std::map<std::string, Secret> settings{{"tokenUri", Secret("https://h/token")},
+                                         {"devicesUri", Secret("https://h/d")},
+                                         {"clientId", Secret("me")},
+                                         {"clientSecret", Secret("s3cret")}};
   EXPECT_TRUE(open(definition, settings, remote, clock, rng));
   auto wrong = settings;
   wrong["clientSecrt"] = Secret("x");
@@ -106,11 +107,12 @@ TEST(DefinitionLoader, EveryFaultIsToldInOneGo) {
 
 TEST(DefinitionLoader, ReferencesToThingsThatDoNotExistAreRefused) {
   const auto with_create = [](const std::string& value) {
-    return complaint(kHead + kTail + "tags: { EUI: /eui }\ncreate:\n  steps:\n    - request: { method: POST, path: \"" + value +
-                     "\" }\n");
+    return complaint(kHead + kTail + "tags: { EUI: /eui }\ncreate:\n  steps:\n    - request: { method: POST, path: \"" +
+                     value + "\" }\n");
   };
   EXPECT_EQ(with_create("/d/{tags.EUI}/{deviceId}/{settings.base}"), "");
-  EXPECT_THAT(with_create("/d/{tags.EIU}"), AllOf(HasSubstr("x.yaml:10:"), HasSubstr("no tag 'EIU'"), HasSubstr("'EUI'")));
+  EXPECT_THAT(with_create("/d/{tags.EIU}"),
+              AllOf(HasSubstr("x.yaml:10:"), HasSubstr("no tag 'EIU'"), HasSubstr("'EUI'")));
   EXPECT_THAT(with_create("/d/{settings.bse}"), HasSubstr("no setting 'bse'; did you mean 'base'?"));
   EXPECT_THAT(with_create("/d/{find.ref}"), HasSubstr("no value 'find.ref'"));
   EXPECT_THAT(with_create("/d/{tags.EUI|uper}"), HasSubstr("unknown filter 'uper'"));
@@ -133,9 +135,10 @@ TEST(DefinitionLoader, WhatTheEngineCannotDoIsRefusedAndNotIgnored) {
 TEST(DefinitionLoader, MissingPartsAndInlineSecretsAreRefused) {
   EXPECT_THAT(complaint("definition: 1\nname: x\n"), AllOf(HasSubstr("identity"), HasSubstr("'list' or 'file'")));
   EXPECT_THAT(complaint("definition: 2\nname: x\n" + kTail), HasSubstr("x.yaml:1:"));
-  EXPECT_THAT(complaint(kHead + "endpoints: {}\nsettings: { k: { secret: true, default: hush-hush } }\nidentity: { deviceId: "
-                                "/id }\nlist: { request: { url: https://h/d }, items: \"\" }\n"),
-              AllOf(HasSubstr("a secret must not stand in a definition"), Not(HasSubstr("hush-hush"))));
+  EXPECT_THAT(
+      complaint(kHead + "endpoints: {}\nsettings: { k: { secret: true, default: hush-hush } }\nidentity: { deviceId: "
+                        "/id }\nlist: { request: { url: https://h/d }, items: \"\" }\n"),
+      AllOf(HasSubstr("a secret must not stand in a definition"), Not(HasSubstr("hush-hush"))));
   EXPECT_THAT(complaint("a: [1,"), HasSubstr("x.yaml:"));
 }
 

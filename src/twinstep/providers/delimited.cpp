@@ -74,7 +74,8 @@ Result<std::vector<std::string>> DelimitedReader::split(std::string_view text) c
         field.push_back(text[i]);
       }
       ++i;
-      if (i < text.size() && text[i] != separator_) return fail(ErrorKind::kCorrupt, "csv", "text follows a closing quote");
+      if (i < text.size() && text[i] != separator_)
+        return fail(ErrorKind::kCorrupt, "csv", "text follows a closing quote");
     } else {
       const size_t end = std::min(text.find(separator_, i), text.size());
       field.assign(text.substr(i, end - i));
@@ -100,7 +101,8 @@ Status DelimitedReader::record(std::string_view text, const RowSink& row, const 
   if (header_.empty()) {
     separator_ = detect_separator(text);
     auto names = split(text);
-    if (!names) return fail(ErrorKind::kInvalid, "file.bad-header", "the header row cannot be read: " + names.error().what);
+    if (!names)
+      return fail(ErrorKind::kInvalid, "file.bad-header", "the header row cannot be read: " + names.error().what);
     std::set<std::string> once;
     for (std::string& name : *names) {
       name.erase(0, name.find_first_not_of(' '));

@@ -33,7 +33,7 @@ class DelimitedReader {
   bool at_field_start() const;
   bool quoted_ = false;
   bool just_closed_ = false;  // the byte before closed a quoted field
-  uint64_t line_ = 1;        // of the next byte
+  uint64_t line_ = 1;         // of the next byte
   uint64_t record_line_ = 1;  // where the pending record began
   char separator_ = ',';
   std::vector<std::string> header_;

@@ -88,7 +88,9 @@ std::string joined(const std::vector<std::string>& ids) {
 
 std::string outcome_of(const Result<WriteOutcome>& result) {
   if (!result) return result.error().code;
-  return *result == WriteOutcome::kDone ? "done" : *result == WriteOutcome::kAlreadyThere ? "already-there" : "already-gone";
+  return *result == WriteOutcome::kDone           ? "done"
+         : *result == WriteOutcome::kAlreadyThere ? "already-there"
+                                                  : "already-gone";
 }
 
 std::string run_list(ExternalRegistry& registry, const DefinitionTest& test) {
@@ -97,7 +99,7 @@ std::string run_list(ExternalRegistry& registry, const DefinitionTest& test) {
   const auto proof = registry.list(
       [&](std::string_view item, const ItemPlace& place) -> Status {
         const auto mapped = mapper->map(item);
-        if (!mapped) return fail(Error(mapped.error()).within(to_string(place) + ": "));
+        if (!mapped) return fail(Error(mapped.error()).within(to_string(place)));
         if (mapper->selected()) ids.emplace_back(mapped->id);
         return {};
       },
@@ -142,7 +144,8 @@ std::string run_one(const Definition& definition, const DefinitionTest& test) {
       if (!done) why = done.error().what;
     }
     if (outcome != test.outcome) {
-      failed = fmt::format("the outcome is '{}', expected '{}'{}", outcome, test.outcome, why.empty() ? "" : ": " + why);
+      failed =
+          fmt::format("the outcome is '{}', expected '{}'{}", outcome, test.outcome, why.empty() ? "" : ": " + why);
     }
   }
   // A request that differs is the cause of whatever came after it.

@@ -67,7 +67,9 @@ Result<ListProof> read_list(const std::string& path, const std::string& pointer,
   DelimitedReader delimited;
   ListCutter cutter(pointer);
   const auto row = [&](std::string_view item, uint64_t line) { return ++proof.items, items(item, {0, line}); };
-  const auto bad_row = [&](std::string_view text, uint64_t line, std::string_view why) { return broken(text, {0, line}, why); };
+  const auto bad_row = [&](std::string_view text, uint64_t line, std::string_view why) {
+    return broken(text, {0, line}, why);
+  };
   const auto give = [&](std::string_view chunk, bool csv, bool last) -> Status {
     if (csv) return last ? delimited.finish(row, bad_row) : delimited.feed(chunk, row, bad_row);
     return last ? cutter.finish(row, bad_row) : cutter.feed(chunk, row, bad_row);
@@ -77,7 +79,8 @@ Result<ListProof> read_list(const std::string& path, const std::string& pointer,
   bool decided = false;
   bool csv = false;
   while (true) {
-    if (call.stop.stop_requested()) return fail(ErrorKind::kCancelled, "file.cancelled", path + ": stopped while reading");
+    if (call.stop.stop_requested())
+      return fail(ErrorKind::kCancelled, "file.cancelled", path + ": stopped while reading");
     const ssize_t got = file.read(buffer.data(), buffer.size());
     if (got < 0) return unreadable(path, errno);
     const std::string_view chunk(buffer.data(), static_cast<size_t>(got));
@@ -88,7 +91,7 @@ Result<ListProof> read_list(const std::string& path, const std::string& pointer,
       proof.why_incomplete = "only the first items were read";
       return proof;
     }
-    if (!done) return fail(done.error().kind == ErrorKind::kInvalid ? Error(done.error()).within(path + ": ") : done.error());
+    if (!done) return fail(done.error().kind == ErrorKind::kInvalid ? Error(done.error()).within(path) : done.error());
     if (got == 0) break;
   }
   proof.why_incomplete = csv ? delimited.why_incomplete() : cutter.why_incomplete();
@@ -132,7 +135,9 @@ class FileRegistry final : public ExternalRegistry {
       const auto mapped = one->map(item);
       const std::string_view id = mapped ? mapped->id : one->failed_id();
       if (id.empty() || canonical_device_id(id, canonical) != wanted || (mapped && !one->selected())) return {};
-      if (found) return fail(ErrorKind::kConflict, "external.ambiguous", fmt::format("{} is in the list twice", device.id.value));
+      if (found)
+        return fail(ErrorKind::kConflict, "external.ambiguous",
+                    fmt::format("{} is in the list twice", device.id.value));
       TRY_ASSIGN(const json::value whole, json::parse(item, "item"));
       found = FoundDevice{std::string(id), whole.as_object()};
       return {};
@@ -140,7 +145,8 @@ class FileRegistry final : public ExternalRegistry {
     const BrokenSink ignore = [](std::string_view, const ItemPlace&, std::string_view) -> Status { return {}; };
     TRY_ASSIGN(const ListProof proof, list(compare, ignore, call));
     if (found) return std::move(*found);
-    if (!proof.complete) return fail(ErrorKind::kCorrupt, "file.incomplete", "the device list is incomplete: " + proof.why_incomplete);
+    if (!proof.complete)
+      return fail(ErrorKind::kCorrupt, "file.incomplete", "the device list is incomplete: " + proof.why_incomplete);
     return fail(ErrorKind::kNotFound, "external.not-found", fmt::format("{} is not in the list", device.id.value));
   }
 
@@ -166,7 +172,8 @@ Result<ListProof> list_file(const Definition& definition, const std::string& pat
   std::string pointer(items_pointer);
   if (pointer.empty() && definition.list) pointer = definition.list->pages.items;
   if (!is_pointer(pointer)) {
-    return fail(ErrorKind::kInvalid, "provider.bad-setting", fmt::format("'{}' is not a JSON pointer to the list in {}", pointer, path));
+    return fail(ErrorKind::kInvalid, "provider.bad-setting",
+                fmt::format("'{}' is not a JSON pointer to the list in {}", pointer, path));
   }
   return read_list(path, pointer, items, broken, call);
 }

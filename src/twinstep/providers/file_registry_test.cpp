@@ -68,14 +68,18 @@ TEST_F(Files, ABrokenLineIsNamedAndTheOthersAreRead) {
 }
 
 TEST_F(Files, AFileThatEndsInTheMiddleOfAnItemIsIncomplete) {
-  EXPECT_THAT(listed("a.ndjson", "{\"id\":\"a\"}\n{\"id\":\"b"), AllOf(HasSubstr("a@1 "), HasSubstr("middle of an item")));
-  EXPECT_THAT(listed("a.json", "[{\"id\":\"a\"},{\"id\":\"b\"}"), AllOf(HasSubstr("a@1 b@1"), HasSubstr("middle of a list")));
+  EXPECT_THAT(listed("a.ndjson", "{\"id\":\"a\"}\n{\"id\":\"b"),
+              AllOf(HasSubstr("a@1 "), HasSubstr("middle of an item")));
+  EXPECT_THAT(listed("a.json", "[{\"id\":\"a\"},{\"id\":\"b\"}"),
+              AllOf(HasSubstr("a@1 b@1"), HasSubstr("middle of a list")));
   EXPECT_THAT(listed("a.json", "[{\"id\":\"a\"},{\"id\":\"b"), HasSubstr("middle of a list"));
 }
 
 TEST_F(Files, AnArrayIsReadWithStringsThatHoldBrackets) {
-  EXPECT_EQ(listed("a.json", "[\n {\"id\":\"a\",\"x\":{\"y\":[\"}]\\\"{\"]}},\n {\"id\":\"b\"}, 5, null, \"s\", [{\"id\":\"c\"}]\n]\n"),
-            "a@2 b@3 [3 not a JSON object] [3 not a JSON object] [3 not a JSON object] [3 not a JSON object] complete");
+  EXPECT_EQ(
+      listed("a.json",
+             "[\n {\"id\":\"a\",\"x\":{\"y\":[\"}]\\\"{\"]}},\n {\"id\":\"b\"}, 5, null, \"s\", [{\"id\":\"c\"}]\n]\n"),
+      "a@2 b@3 [3 not a JSON object] [3 not a JSON object] [3 not a JSON object] [3 not a JSON object] complete");
   EXPECT_EQ(listed("b.json", "[]"), "complete");
 }
 
@@ -93,7 +97,8 @@ TEST_F(Files, AListInsideADocumentIsFoundByItsPointer) {
   const std::string path = write("a.json", R"({"skip":[{"id":"no"}],"d":{"list":[{"id":"a"},{"id":"b"}],"x":1}})");
   EXPECT_EQ(listed(file, path, "/d/list"), "a@1 b@1 complete");
   EXPECT_THAT(listed(file, path, "/d/none"), HasSubstr("?@1 complete"));  // read as one item that maps to nothing
-  EXPECT_EQ(listed(file, write("b.json", "{\"d\":{\"list\":[{\"id\":\"a\"}]}}\n{\"d\":{\"list\":[{\"id\":\"b\"}]}}"), "/d/list"),
+  EXPECT_EQ(listed(file, write("b.json", "{\"d\":{\"list\":[{\"id\":\"a\"}]}}\n{\"d\":{\"list\":[{\"id\":\"b\"}]}}"),
+                   "/d/list"),
             "a@1 b@2 complete");
   EXPECT_EQ(listed(file, write("c.json", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n"), "/d/list"), "a@1 b@2 complete");
   EXPECT_THAT(listed(file, path, "nope"), HasSubstr("not a JSON pointer"));
@@ -101,7 +106,8 @@ TEST_F(Files, AListInsideADocumentIsFoundByItsPointer) {
 
 TEST_F(Files, ItemsMayLieAcrossTheReadBuffer) {
   std::string text = "[";
-  for (int i = 0; i < 30'000; ++i) text += fmt::format("{}{{\"id\":\"d{}\",\"pad\":\"{}\"}}", i ? ",\n" : "", i, std::string(90, 'x'));
+  for (int i = 0; i < 30'000; ++i)
+    text += fmt::format("{}{{\"id\":\"d{}\",\"pad\":\"{}\"}}", i ? ",\n" : "", i, std::string(90, 'x'));
   const std::string out = listed("a.json", text + "]");
   EXPECT_TRUE(out.ends_with("d29999@30000 complete")) << out.substr(out.size() - 200);
 }
@@ -132,10 +138,12 @@ TEST_F(Files, AQuoteInsideACsvFieldIsAnOrdinaryCharacter) {
 }
 
 TEST_F(Files, BrokenCsvIsNamed) {
-  EXPECT_EQ(listed("a.csv", "id,x\na,1,2\nb,\"x\"y\nc,\xFF\nd,1\n"),
-            "[2 the row has more fields than the header] [3 text follows a closing quote] [4 not UTF-8 text] d@5 complete");
+  EXPECT_EQ(
+      listed("a.csv", "id,x\na,1,2\nb,\"x\"y\nc,\xFF\nd,1\n"),
+      "[2 the row has more fields than the header] [3 text follows a closing quote] [4 not UTF-8 text] d@5 complete");
   EXPECT_THAT(listed("a.csv", "id,x\na,\"never closed\nb,1\n"), HasSubstr("never closes"));
-  EXPECT_THAT(listed("a.csv", "id,id\na,1\n"), AllOf(HasSubstr("error: "), HasSubstr("a.csv"), HasSubstr("names 'id' twice")));
+  EXPECT_THAT(listed("a.csv", "id,id\na,1\n"),
+              AllOf(HasSubstr("error: "), HasSubstr("a.csv"), HasSubstr("names 'id' twice")));
   EXPECT_THAT(listed("a.csv", "id\xFF,x\na,1\n"), AllOf(HasSubstr("error: "), HasSubstr("UTF-8")));
   EXPECT_THAT(listed("a.csv", ""), HasSubstr("no header row"));
 }

@@ -27,9 +27,15 @@ class HttpRegistry final : public ExternalRegistry {
     return Lister(connection_, items, broken).run(true, call);
   }
   bool can_look_up(const DeviceInput& device) const override { return operations_.can_look_up(device); }
-  Result<FoundDevice> look_up(const DeviceInput& device, const Call& call) override { return operations_.look_up(device, call); }
-  Result<WriteOutcome> create(const DeviceInput& device, const Call& call) override { return operations_.create(device, call); }
-  Result<WriteOutcome> remove(const DeviceInput& device, const Call& call) override { return operations_.remove(device, call); }
+  Result<FoundDevice> look_up(const DeviceInput& device, const Call& call) override {
+    return operations_.look_up(device, call);
+  }
+  Result<WriteOutcome> create(const DeviceInput& device, const Call& call) override {
+    return operations_.create(device, call);
+  }
+  Result<WriteOutcome> remove(const DeviceInput& device, const Call& call) override {
+    return operations_.remove(device, call);
+  }
   std::vector<std::string> missing_for_create(const DeviceInput& device) const override {
     return operations_.missing_for_create(device);
   }
@@ -43,8 +49,8 @@ class HttpRegistry final : public ExternalRegistry {
 
 }  // namespace
 
-std::unique_ptr<ExternalRegistry> make_http_registry(Definition definition, SettingValues settings, http::Client& transport,
-                                                     Clock& clock, Rng& rng) {
+std::unique_ptr<ExternalRegistry> make_http_registry(Definition definition, SettingValues settings,
+                                                     http::Client& transport, Clock& clock, Rng& rng) {
   return std::make_unique<HttpRegistry>(std::move(definition), std::move(settings), transport, clock, rng);
 }
 

@@ -18,7 +18,8 @@ size_t plain_run(std::string_view text, bool in_string) {
   if (in_string) {
     while (i < text.size() && text[i] != '"' && text[i] != '\\') ++i;
   } else {
-    while (i < text.size() && text[i] != '"' && text[i] != '{' && text[i] != '}' && text[i] != '[' && text[i] != ']') ++i;
+    while (i < text.size() && text[i] != '"' && text[i] != '{' && text[i] != '}' && text[i] != '[' && text[i] != ']')
+      ++i;
   }
   return i;
 }
@@ -176,7 +177,8 @@ Status ListCutter::stream(char c, const Sink& item, const BrokenSink& broken) {
     }
     case '}':
     case ']': {
-      if (levels_.empty() || (levels_.back().open == '{') != (c == '}')) return give_up("a bracket closes that was not open"), Status{};
+      if (levels_.empty() || (levels_.back().open == '{') != (c == '}'))
+        return give_up("a bracket closes that was not open"), Status{};
       if (list_level) TRY(end_of_scalar(broken));
       const bool item_ends = in_item && levels_.size() == item_depth_;
       levels_.pop_back();

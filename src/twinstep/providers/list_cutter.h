@@ -10,10 +10,10 @@
 
 namespace twinstep::providers {
 
-/// Cuts a saved list, fed in pieces, into the texts of its items without parsing them: NDJSON; a JSON array at the root,
-/// or several one after the other; with a pointer such as "/devices", the arrays at that place of the root objects, or
-/// NDJSON when the first line is an object without such an array. Without a pointer, root objects over several lines
-/// are items too. Memory is bounded by the longest item.
+/// Cuts a saved list, fed in pieces, into the texts of its items without parsing them: NDJSON; a JSON array at the
+/// root, or several one after the other; with a pointer such as "/devices", the arrays at that place of the root
+/// objects, or NDJSON when the first line is an object without such an array. Without a pointer, root objects over
+/// several lines are items too. Memory is bounded by the longest item.
 ///
 /// Errors  those of the sinks. Elements that are no objects go to `broken`; where the text cannot be followed any more,
 ///         or ends too early, why_incomplete() says so.
@@ -32,8 +32,8 @@ class ListCutter {
   enum class Form { kUnknown, kLines, kStream };
   struct Level {
     char open = '{';
-    bool list = false;      // the array whose elements are the items
-    bool on_path = false;   // the pointer leads through here
+    bool list = false;     // the array whose elements are the items
+    bool on_path = false;  // the pointer leads through here
     bool expects_key = true;
     bool key_matches = false;
   };

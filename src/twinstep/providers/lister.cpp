@@ -40,7 +40,8 @@ std::string next_link(std::string_view header) {
     const size_t following = header.find('<', end);
     const std::string_view parameters =
         header.substr(end, following == std::string_view::npos ? following : following - end);
-    if (parameters.find("rel=\"next\"") != std::string_view::npos || parameters.find("rel=next") != std::string_view::npos) {
+    if (parameters.find("rel=\"next\"") != std::string_view::npos ||
+        parameters.find("rel=next") != std::string_view::npos) {
       return std::string(header.substr(at + 1, end - at - 1));
     }
     at = end;
@@ -79,19 +80,23 @@ void SeenHashes::grow() {
 
 struct Lister::Walk {
   Scope scope;
-  int64_t number = 0;       // page number or offset of the next request
-  std::string cursor;       // or address
-  std::string first_url;    // the origin that later addresses must keep
+  int64_t number = 0;     // page number or offset of the next request
+  std::string cursor;     // or address
+  std::string first_url;  // the origin that later addresses must keep
   int pages = 0;
   uint64_t items = 0;
-  uint64_t page_size = 0;   // declared, or what the first page held
-  uint64_t last_size = 0;   // of the last page with items
-  int last_page = 0;        // its number
+  uint64_t page_size = 0;  // declared, or what the first page held
+  uint64_t last_size = 0;  // of the last page with items
+  int last_page = 0;       // its number
   std::optional<uint64_t> total;
 };
 
 Lister::Lister(Connection& connection, const ItemSink& items, const BrokenSink& broken)
-    : connection_(connection), definition_(connection.definition()), items_(items), broken_(broken), seen_(kRememberedItems) {
+    : connection_(connection),
+      definition_(connection.definition()),
+      items_(items),
+      broken_(broken),
+      seen_(kRememberedItems) {
   unique_.device_id = definition_.device_id;
   if (!definition_.list->unique.empty()) {
     unique_.device_id = {definition_.list->unique, {}};
@@ -112,8 +117,8 @@ Status Lister::take_item(std::string_view item, const ItemPlace& place) {
   return taken;
 }
 
-Result<Lister::Page> Lister::parse_page(const PageSource& source, const http::Response& response, const std::string& url,
-                                        const Take& take) {
+Result<Lister::Page> Lister::parse_page(const PageSource& source, const http::Response& response,
+                                        const std::string& url, const Take& take) {
   Page out;
   const auto unreadable = [&](std::string_view why) {
     return fail(ErrorKind::kCorrupt, "external.bad-page",
@@ -163,7 +168,8 @@ Result<Lister::Page> Lister::parse_page(const PageSource& source, const http::Re
   simdjson::ondemand::document document;
   simdjson::ondemand::array array;
   if (const auto e = parser.iterate(padded).get(document)) return unreadable(simdjson::error_message(e));
-  if (source.items.empty() ? document.get_array().get(array) : document.at_pointer(source.items).get_array().get(array)) {
+  if (source.items.empty() ? document.get_array().get(array)
+                           : document.at_pointer(source.items).get_array().get(array)) {
     return unreadable("the array cannot be walked");
   }
   ++page_;
@@ -217,8 +223,9 @@ Result<Lister::Page> Lister::read_page(const PageSource& source, Walk& walk, con
       next = walk.first_url.substr(0, walk.first_url.find('?')) + next;
     }
     if (origin_of(next) != origin) {
-      return fail(ErrorKind::kCorrupt, "external.foreign-address",
-                  fmt::format("{}: the list goes on at another host than {}, which is not followed", definition_.name, origin));
+      return fail(
+          ErrorKind::kCorrupt, "external.foreign-address",
+          fmt::format("{}: the list goes on at another host than {}, which is not followed", definition_.name, origin));
     }
     request.url = next;
   }
@@ -241,7 +248,8 @@ Result<Lister::Page> Lister::read_page(const PageSource& source, Walk& walk, con
 
 Result<std::string> Lister::probe(const PageSource& source, Walk& walk, const Call& call) {
   const int64_t ended = walk.number;
-  walk.number += source.paging.kind == PagingKind::kOffset ? static_cast<int64_t>(std::max<uint64_t>(walk.page_size, 1)) : 1;
+  walk.number +=
+      source.paging.kind == PagingKind::kOffset ? static_cast<int64_t>(std::max<uint64_t>(walk.page_size, 1)) : 1;
   const int pages_before = page_;
   const auto nothing = [](std::string_view, const ItemPlace&) -> Status { return {}; };
   const auto page = read_page(source, walk, nothing, call);
@@ -249,14 +257,16 @@ Result<std::string> Lister::probe(const PageSource& source, Walk& walk, const Ca
   const std::string what = source.paging.kind == PagingKind::kOffset ? "offset" : "page";
   if (!page) {
     if (page.error().kind == ErrorKind::kCancelled) return fail(page.error());
-    return fmt::format("the list ended at {} {} after a full page, and the one behind could not be checked: {}", what, ended, page.error().what);
+    return fmt::format("the list ended at {} {} after a full page, and the one behind could not be checked: {}", what,
+                       ended, page.error().what);
   }
-  if (page->items > 0) return fmt::format("{} {} is empty or answered 404, but {} {} has devices", what, ended, what, walk.number);
+  if (page->items > 0)
+    return fmt::format("{} {} is empty or answered 404, but {} {} has devices", what, ended, what, walk.number);
   return std::string{};
 }
 
-Result<std::string> Lister::walk_list(const PageSource& source, const Scope& scope, const Take& take, bool first_page_only,
-                                      const Call& call) {
+Result<std::string> Lister::walk_list(const PageSource& source, const Scope& scope, const Take& take,
+                                      bool first_page_only, const Call& call) {
   Walk walk;
   walk.scope = scope;
   walk.number = source.paging.first;
@@ -289,8 +299,10 @@ Result<std::string> Lister::walk_list(const PageSource& source, const Scope& sco
         ++proof_.pages;
       }
       if (walk.total) return totals_agree();
-      if (page.more && *page.more) return fmt::format("page {} is empty, although the remote says that there is more", walk.pages);
-      if (!page.next.empty() && kind != PagingKind::kLastItem) return fmt::format("page {} is empty, but names a page that follows", walk.pages);
+      if (page.more && *page.more)
+        return fmt::format("page {} is empty, although the remote says that there is more", walk.pages);
+      if (!page.next.empty() && kind != PagingKind::kLastItem)
+        return fmt::format("page {} is empty, but names a page that follows", walk.pages);
       // After a full page the end may as well be a hole; a short one ended the list by itself.
       const bool full = walk.items > 0 && walk.last_size >= walk.page_size;
       if (by_number(kind) && full && !page.more && !first_page_only) return probe(source, walk, call);
@@ -299,15 +311,17 @@ Result<std::string> Lister::walk_list(const PageSource& source, const Scope& sco
     ++walk.pages;
     ++proof_.pages;
     walk.items += page.items;
-    if (kind != PagingKind::kNone && page_hashes.check_and_add(page.hash)) return fmt::format("page {} repeats an earlier page", walk.pages);
+    if (kind != PagingKind::kNone && page_hashes.check_and_add(page.hash))
+      return fmt::format("page {} repeats an earlier page", walk.pages);
     if (kind == PagingKind::kPageNumber) {
       if (walk.page_size == 0) walk.page_size = page.items;
       if (walk.last_page > 0 && walk.last_size < walk.page_size) {
-        return fmt::format("page {} has only {} of {} devices, but page {} has devices too", walk.last_page, walk.last_size,
-                           walk.page_size, walk.pages);
+        return fmt::format("page {} has only {} of {} devices, but page {} has devices too", walk.last_page,
+                           walk.last_size, walk.page_size, walk.pages);
       }
       if (page.items > walk.page_size && walk.last_page > 0) {
-        return fmt::format("page {} has {} devices, more than a page before it ({}): a page was not full", walk.pages, page.items, walk.page_size);
+        return fmt::format("page {} has {} devices, more than a page before it ({}): a page was not full", walk.pages,
+                           page.items, walk.page_size);
       }
     }
     if (walk.page_size == 0) walk.page_size = page.items;
@@ -325,14 +339,19 @@ Result<std::string> Lister::walk_list(const PageSource& source, const Scope& sco
       walk.number += static_cast<int64_t>(page.items);
     } else {
       if (page.next.empty()) {
-        if (kind == PagingKind::kLastItem) return fmt::format("the last item of page {} has nothing at '{}' to go on from", walk.pages, source.paging.pointer);
-        if (page.more && *page.more) return fmt::format("page {} says that there is more, but names no page that follows", walk.pages);
+        if (kind == PagingKind::kLastItem)
+          return fmt::format("the last item of page {} has nothing at '{}' to go on from", walk.pages,
+                             source.paging.pointer);
+        if (page.more && *page.more)
+          return fmt::format("page {} says that there is more, but names no page that follows", walk.pages);
         return totals_agree();
       }
-      if (cursors.check_and_add(hash_of(page.next))) return fmt::format("page {} leads back to a page that was read already", walk.pages);
+      if (cursors.check_and_add(hash_of(page.next)))
+        return fmt::format("page {} leads back to a page that was read already", walk.pages);
       walk.cursor = page.next;
     }
-    if (walk.pages >= source.paging.max_pages) return fmt::format("the list has more than {} pages", source.paging.max_pages);
+    if (walk.pages >= source.paging.max_pages)
+      return fmt::format("the list has more than {} pages", source.paging.max_pages);
   }
 }
 
@@ -344,7 +363,9 @@ Result<ListProof> Lister::run(bool first_page_only, const Call& call) {
   } else {
     const Parents& parents = *list.parents;
     std::vector<std::string> ids;
-    TRY_ASSIGN(const std::string given, TextTemplate::parse(parents.setting.empty() ? "" : "{settings." + parents.setting + "|default:''}", {})->expand(connection_.scope()));
+    TRY_ASSIGN(const std::string given,
+               TextTemplate::parse(parents.setting.empty() ? "" : "{settings." + parents.setting + "|default:''}", {})
+                   ->expand(connection_.scope()));
     for (size_t from = 0; from < given.size();) {
       const size_t end = std::min(given.find(',', from), given.size());
       std::string id = given.substr(from, end - from);
@@ -360,7 +381,8 @@ Result<ListProof> Lister::run(bool first_page_only, const Call& call) {
         const std::string text = id ? as_text(*id).value_or("") : "";
         if (text.empty() || ids.size() >= kMostParents) {
           return fail(ErrorKind::kCorrupt, "external.bad-parent",
-                      fmt::format("{}: {} of the parents has no id at '{}', or there are too many", definition_.name, to_string(place), parents.id));
+                      fmt::format("{}: {} of the parents has no id at '{}', or there are too many", definition_.name,
+                                  to_string(place), parents.id));
         }
         ids.push_back(text);
         return {};
@@ -380,12 +402,14 @@ Result<ListProof> Lister::run(bool first_page_only, const Call& call) {
       scope.values[parents.as] = json::object{{"id", id}};
       proof_.stated_total.reset();  // each parent states its own
       TRY_ASSIGN(const std::string why, walk_list(list.pages, scope, take, first_page_only, call));
-      if (!why.empty() && proof_.why_incomplete.empty()) proof_.why_incomplete = fmt::format("{} {}: {}", parents.as, id, why);
+      if (!why.empty() && proof_.why_incomplete.empty())
+        proof_.why_incomplete = fmt::format("{} {}: {}", parents.as, id, why);
       if (first_page_only && proof_.items > 0) break;
     }
   }
   if (!proof_.why_incomplete.empty() && proof_.pages == 0) {
-    return fail(ErrorKind::kCorrupt, "external.no-list", fmt::format("{}: {}", definition_.name, proof_.why_incomplete));
+    return fail(ErrorKind::kCorrupt, "external.no-list",
+                fmt::format("{}: {}", definition_.name, proof_.why_incomplete));
   }
   if (proof_.why_incomplete.empty()) proof_.why_incomplete = doubled_;
   proof_.complete = proof_.why_incomplete.empty();

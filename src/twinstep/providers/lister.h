@@ -26,8 +26,8 @@ class SeenHashes {
 ///
 /// How a list ends counts: by a rule that proves it (total reached, no cursor, `more` false, a page under a declared
 /// size); or by 404 or an empty page after a page that was shorter than the others; or, when the last page was full,
-/// after a probe of the page behind the end found nothing there either. Anything else is an incomplete list: a page that
-/// repeats, a page after a short one, an item on two pages, a total that differs, a page that stays unreadable.
+/// after a probe of the page behind the end found nothing there either. Anything else is an incomplete list: a page
+/// that repeats, a page after a short one, an item on two pages, a total that differs, a page that stays unreadable.
 ///
 /// Threads  one thread at a time; one Lister per listing.
 class Lister {
@@ -52,7 +52,8 @@ class Lister {
   using Take = std::function<Status(std::string_view item, const ItemPlace& place)>;
 
   Result<Page> read_page(const PageSource& source, Walk& walk, const Take& take, const Call& call);
-  Result<Page> parse_page(const PageSource& source, const http::Response& response, const std::string& url, const Take& take);
+  Result<Page> parse_page(const PageSource& source, const http::Response& response, const std::string& url,
+                          const Take& take);
   /// Reads one list to its end; the reason when it is incomplete, else empty.
   Result<std::string> walk_list(const PageSource& source, const Scope& scope, const Take& take, bool first_page_only,
                                 const Call& call);
@@ -67,8 +68,8 @@ class Lister {
   std::unique_ptr<Mapper> unique_mapper_;
   SeenHashes seen_;
   ListProof proof_;
-  int page_ = 0;               // pages read, over all parents
-  std::string doubled_;        // where an item came a second time
+  int page_ = 0;         // pages read, over all parents
+  std::string doubled_;  // where an item came a second time
   bool sink_failed_ = false;
 };
 

@@ -231,9 +231,8 @@ class PointerMapper final : public Mapper {
       }
       auto filtered = apply_filters(target.filters, std::move(v));
       if (!filtered) {
-        return fail_within(std::move(filtered), tag == kId
-                                                    ? "the device id: "
-                                                    : fmt::format("tag '{}': ", definition_.tags[tag].spec.name()));
+        return fail_within(std::move(filtered),
+                           tag == kId ? "the device id" : fmt::format("tag '{}'", definition_.tags[tag].spec.name()));
       }
       out = {};
       if (*filtered) {

@@ -50,7 +50,8 @@ TEST_F(ActilityMapping, UnicodeIsKeptInItsShortestForm) {
 TEST_F(ActilityMapping, AMissingRefDoesNotMakeADeviceInvalid) { EXPECT_EQ(tags(R"({"name":"a"})"), "a:"); }
 
 TEST_F(ActilityMapping, ADeviceWithoutAUsableNameIsInvalidAndSaysWhere) {
-  for (const char* item : {R"({"ref":"1"})", R"({"name":null})", R"({"name":""})", R"({"name":5})", R"({"name":["a"]})"}) {
+  for (const char* item :
+       {R"({"ref":"1"})", R"({"name":null})", R"({"name":""})", R"({"name":5})", R"({"name":["a"]})"}) {
     const auto mapped = mapper->map(item);
     ASSERT_FALSE(mapped) << item;
     EXPECT_EQ(mapped.error().kind, ErrorKind::kInvalid) << item;
@@ -69,8 +70,8 @@ TEST_F(ActilityMapping, AnIdThatTheHubWouldRefuseIsNamed) {
 }
 
 TEST_F(ActilityMapping, TextThatIsNoObjectIsCorrupt) {
-  for (const char* item : {"", "5", "[1]", "{\"name\":\"a\"", "{\"name\":\"a\"}{}", "{\"name\":\"a\",}", "{\"name\" \"a\"}",
-                           "{\"name\":\"\xFF\"}", "null"}) {
+  for (const char* item : {"", "5", "[1]", "{\"name\":\"a\"", "{\"name\":\"a\"}{}", "{\"name\":\"a\",}",
+                           "{\"name\" \"a\"}", "{\"name\":\"\xFF\"}", "null"}) {
     const auto mapped = mapper->map(item);
     ASSERT_FALSE(mapped) << item;
     EXPECT_EQ(mapped.error().kind, ErrorKind::kCorrupt) << item;
@@ -82,8 +83,8 @@ TEST_F(ActilityMapping, AListOrObjectAsATagIsTakenAsItsText) {
 }
 
 Definition defined(const std::string& identity_and_tags) {
-  auto parsed = parse_definition("definition: 1\nname: x\nlist: { request: { url: https://h/d }, items: \"\" }\n" +
-                                     identity_and_tags, "x.yaml");
+  auto parsed = parse_definition(
+      "definition: 1\nname: x\nlist: { request: { url: https://h/d }, items: \"\" }\n" + identity_and_tags, "x.yaml");
   EXPECT_TRUE(parsed) << parsed.error().what;
   return *parsed;
 }

@@ -132,7 +132,7 @@ Result<FoundDevice> Operations::look_up(const DeviceInput& device, const Call& c
   const auto mapper = make_mapper(definition_);
   const auto mapped = mapper->map(json::write(*item));
   out.id = std::string(mapped ? mapped->id : mapper->failed_id());
-  if (out.id.empty()) return fail_within(Result<MappedDevice>(mapped), definition_.name + ": the looked-up device: ");
+  if (out.id.empty()) return fail_within(Result<MappedDevice>(mapped), definition_.name + ": the looked-up device");
   return out;
 }
 
@@ -194,7 +194,7 @@ Result<WriteOutcome> Operations::create(const DeviceInput& device, const Call& c
     TRY_ASSIGN(const bool wanted, applies(step, scope));
     if (!wanted) continue;
     auto outcome = create_step(step, scope, call);
-    if (!outcome) return fail_within(std::move(outcome), fmt::format("create {}: ", device.id.value));
+    if (!outcome) return fail_within(std::move(outcome), fmt::format("create {}", device.id.value));
     ++ran;
     made = made || *outcome == Outcome::kOk;
   }
@@ -213,13 +213,13 @@ Result<WriteOutcome> Operations::remove(const DeviceInput& device, const Call& c
     TRY_ASSIGN(const bool wanted, applies(step, scope));
     if (!wanted) continue;
     auto answer = run(step, scope, Operation::kDelete, call);
-    if (!answer) return fail_within(std::move(answer), fmt::format("delete {}: ", device.id.value));
+    if (!answer) return fail_within(std::move(answer), fmt::format("delete {}", device.id.value));
     if (answer->outcome == Outcome::kOk) {
       removed = removed || step.request.method != "GET";
     } else if (answer->outcome == Outcome::kMissing) {
       if (!step.capture.empty()) break;  // what the next steps would address was not found
     } else {
-      return fail(std::move(*answer->refusal).within(fmt::format("delete {}: ", device.id.value)));
+      return fail(std::move(*answer->refusal).within(fmt::format("delete {}", device.id.value)));
     }
   }
   return removed ? WriteOutcome::kDone : WriteOutcome::kAlreadyGone;

@@ -107,7 +107,7 @@ Result<std::optional<json::value>> Placeholder::read(const Scope& scope) const {
     }
   }
   auto filtered = apply_filters(filters, std::move(found));
-  if (!filtered) return fail_within(std::move(filtered), fmt::format("{{{}}}: ", text));
+  if (!filtered) return fail_within(std::move(filtered), fmt::format("{{{}}}", text));
   return filtered;
 }
 

@@ -80,7 +80,10 @@ Status bulk_calls(DeviceWriter& writer, const ChangeSource& changes) {
   std::vector<plan::Change> batch;
   TRY(changes([&](const plan::Change& change) -> Status {
     if (!is_create_or_delete(change.op)) return {};
-    if (change.op == Op::kDelete && !writer.may_delete(change)) return {};
+    if (change.op == Op::kDelete) {
+      TRY_ASSIGN(const bool may, writer.may_delete(change));
+      if (!may) return {};
+    }
     batch.push_back(change);
     if (batch.size() < kBulkSize) return {};
     TRY(writer.bulk(batch));
@@ -106,8 +109,8 @@ Status single_calls(DeviceWriter& writer, const ChangeSource& changes, bool crea
 }  // namespace
 
 Result<ApplyReport> apply_changes(LinkContext& context, const PlanId& plan, const plan::Counts& counts,
-                                  const ChangeSource& changes, const Call& call) {
-  DeviceWriter writer(context, plan, counts.changes(), call);
+                                  const ChangeSource& changes, const ConfirmedAbsent& confirmed, const Call& call) {
+  DeviceWriter writer(context, plan, counts.changes(), confirmed, call);
   TRY_ASSIGN(writer.report().done_before, context.state.count_journal(plan, "done"));
   const Method method = estimate(context, counts).method;
   Status done;

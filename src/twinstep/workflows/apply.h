@@ -56,12 +56,12 @@ using ChangeSource = std::function<Status(const plan::ChangeSink&)>;
 ///
 /// Updates and adopts are merge patches of the tags with the twin's ETag: nothing else of the twin can change. Disables
 /// keep the keys (read, change, write back with ETag). Deletes carry the identity's ETag and are confirmed by a look-up
-/// in the external system where it has one.
+/// in the external system where it has one, unless they are in `confirmed`.
 ///
 /// Blocking  until all is done; after call.stop at the next safe point, with `interrupted` set.
 /// Errors    only what ends the whole apply: kDenied, an unreachable hub, a failed job, the state file. A device's own
 ///           failure is in the report.
 Result<ApplyReport> apply_changes(LinkContext& context, const PlanId& plan, const plan::Counts& counts,
-                                  const ChangeSource& changes, const Call& call);
+                                  const ChangeSource& changes, const ConfirmedAbsent& confirmed, const Call& call);
 
 }  // namespace twinstep::workflows

@@ -37,8 +37,9 @@ constexpr const char* kChanged = "the device changed since the plan was made; th
 
 }  // namespace
 
-DeviceWriter::DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, const Call& call)
-    : context_(context), plan_(std::move(plan)), total_(total), call_(call) {}
+DeviceWriter::DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, const ConfirmedAbsent& confirmed,
+                           const Call& call)
+    : context_(context), plan_(std::move(plan)), total_(total), confirmed_(confirmed), call_(call) {}
 
 Status DeviceWriter::record(const plan::Change& change, const char* outcome, const std::string& reason) {
   std::scoped_lock lock(mutex_);
@@ -101,9 +102,11 @@ Result<std::string> DeviceWriter::make(const plan::Change& change) {
     case Op::kCreate: return create(change);
     case Op::kDelete: return remove(change);
     case Op::kAdopt: return write_tags(change);
-    case Op::kDisable:
-      if (!may_delete(change)) return std::string("not confirmed absent outside");
+    case Op::kDisable: {
+      TRY_ASSIGN(std::string why_not, why_not_delete(change));
+      if (!why_not.empty()) return why_not;
       return set_enabled(change, false);
+    }
     case Op::kUpdate: break;
   }
   if (change.enable) {
@@ -127,7 +130,8 @@ Result<std::string> DeviceWriter::create(const plan::Change& change) {
 }
 
 Result<std::string> DeviceWriter::remove(const plan::Change& change) {
-  if (!may_delete(change)) return std::string("not confirmed absent outside");
+  TRY_ASSIGN(std::string why_not, why_not_delete(change));
+  if (!why_not.empty()) return why_not;
   auto gone = context_.hub.delete_device(change.id, change.etag, call_);
   if (gone || gone.error().kind == ErrorKind::kNotFound) return std::string();
   if (gone.error().kind == ErrorKind::kConflict) return std::string(kChanged);
@@ -171,23 +175,26 @@ Result<std::string> DeviceWriter::set_enabled(const plan::Change& change, bool e
   return fail(std::move(written).error());
 }
 
-bool DeviceWriter::may_delete(const plan::Change& change) {
+/// Empty: it may be deleted. A device that is there after all disproves the whole list, and ends the deleting.
+Result<std::string> DeviceWriter::why_not_delete(const plan::Change& change) {
+  constexpr const char* kDisproved = "the external list was not complete";
   {
     std::scoped_lock lock(mutex_);
-    if (!report_.deletes_stopped.empty()) {
-      ++report_.rows[change.op].skipped;
-      return false;
-    }
+    if (!report_.deletes_stopped.empty()) return std::string(kDisproved);
   }
-  const auto absent = confirmed_absent(context_, change, call_);
-  if (absent && *absent) return true;
+  if (confirmed_.contains(change.id.value)) return std::string();
+  TRY_ASSIGN(const bool absent, confirmed_absent(context_, change, call_));
+  if (absent) return std::string();
   std::scoped_lock lock(mutex_);
-  if (absent) {
-    report_.deletes_stopped = fmt::format("{} is in {} although its list lacked it: the list was not complete, so nothing more is deleted",
-                                          change.id.value, context_.link.external);
-  } else if (report_.skipped.size() < kListed) {
-    report_.skipped.push_back({change.id, change.op, absent.error().what});
-  }
+  report_.deletes_stopped = fmt::format("{} is in {} although its list lacked it: the list was not complete, so nothing more is deleted",
+                                        change.id.value, context_.link.external);
+  return std::string(kDisproved);
+}
+
+Result<bool> DeviceWriter::may_delete(const plan::Change& change) {
+  auto why_not = why_not_delete(change);
+  if (why_not && why_not->empty()) return true;
+  TRY(settle(change, std::move(why_not)));
   return false;
 }
 

@@ -14,12 +14,13 @@ namespace twinstep::workflows {
 /// Errors    only what makes going on pointless: kDenied, kCancelled, the state file. Everything else is the device's.
 class DeviceWriter {
  public:
-  DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, const Call& call);
+  /// `confirmed`: devices that a look-up found absent outside a moment ago; outlives the writer.
+  DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, const ConfirmedAbsent& confirmed, const Call& call);
 
   Status single(const plan::Change& change);
   Status bulk(const std::vector<plan::Change>& batch);
-  /// Looks a device up in the external system before it is deleted or disabled. False: it stays, and the report says so.
-  bool may_delete(const plan::Change& change);
+  /// Looks a device up in the external system before it is deleted or disabled. False: it stays, and is settled.
+  Result<bool> may_delete(const plan::Change& change);
 
   Status done(const plan::Change& change);
   Status failed(const plan::Change& change, std::string reason);
@@ -32,6 +33,7 @@ class DeviceWriter {
 
  private:
   Status settle(const plan::Change& change, Result<std::string> outcome);
+  Result<std::string> why_not_delete(const plan::Change& change);
   Result<std::string> make(const plan::Change& change);
   Result<std::string> create(const plan::Change& change);
   Result<std::string> remove(const plan::Change& change);
@@ -42,6 +44,7 @@ class DeviceWriter {
   LinkContext& context_;
   const PlanId plan_;
   const uint64_t total_;
+  const ConfirmedAbsent& confirmed_;
   const Call call_;
   std::mutex mutex_;  // guards all below
   ApplyReport report_;

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <unordered_map>
+#include <unordered_set>
 
 #include "twinstep/workflows/job_container.h"
 
@@ -90,14 +91,15 @@ Result<ImportProblem> parse_import_problem(std::string_view line) {
 Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& writer, const ChangeSource& changes,
                       const Call& call) {
   TRY_ASSIGN(JobContainer container, JobContainer::create(context, plan, true, call));
-  std::unordered_map<std::string, bool> left_out;  // deletes that were not confirmed
+  std::unordered_set<std::string> left_out;  // deletes that were not confirmed
   {
     auto blob = context.blobs->write_blob(container.name(), container.blob(), call);
     TRY(changes([&](const plan::Change& change) -> Status {
       if (!goes_by_job(change)) return {};
-      if (change.op == Op::kDelete && !writer.may_delete(change)) {
-        left_out.emplace(change.id.value, true);
-        return {};
+      if (change.op == Op::kDelete) {
+        TRY_ASSIGN(const bool may, writer.may_delete(change));
+        if (!may) left_out.insert(change.id.value);
+        if (!may) return {};
       }
       azure::BulkEntry entry;
       entry.id = change.id;

@@ -98,8 +98,8 @@ bool is_delete(const plan::Change& change) { return change.op == plan::Op::kDele
 Status stop_iteration() { return fail(ErrorKind::kCancelled, "planning.enough", "enough"); }
 
 /// Looks some of the devices to be deleted up in the external system. The reason when one of them is there.
-Result<std::string> disprove(LinkContext& context, const plan::Comparison& comparison, const Call& call) {
-  uint64_t looked = 0;
+Result<std::string> disprove(LinkContext& context, const plan::Comparison& comparison, ConfirmedAbsent& confirmed,
+                             const Call& call) {
   std::string found;
   auto all = comparison.changes(
       {}, [&](const plan::Change& change) -> Status {
@@ -109,8 +109,9 @@ Result<std::string> disprove(LinkContext& context, const plan::Comparison& compa
           found = change.id.value;
           return stop_iteration();
         }
-        context.progress.counted("deletes confirmed by look-up", ++looked, {});
-        return looked >= kLookUps ? stop_iteration() : Status{};
+        confirmed.insert(change.id.value);
+        context.progress.counted("deletes confirmed by look-up", confirmed.size(), {});
+        return confirmed.size() >= kLookUps ? stop_iteration() : Status{};
       },
       call);
   if (!all && all.error().code != "planning.enough") return fail(std::move(all).error());
@@ -186,7 +187,7 @@ Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call&
   planned->counts = planned->comparison->counts();
   planned->why_withheld = planned->comparison->why_withheld();
   if (planned->counts.deletes + planned->counts.disables > 0) {
-    TRY_ASSIGN(std::string reason, disprove(context, *planned->comparison, call));
+    TRY_ASSIGN(std::string reason, disprove(context, *planned->comparison, planned->confirmed, call));
     if (!reason.empty()) {
       planned->why_withheld.push_back(std::move(reason));
       planned->counts.withheld += planned->counts.deletes + planned->counts.disables;

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "twinstep/plan/compare.h"
@@ -11,6 +12,9 @@
 #include "twinstep/workflows/job_runner.h"
 
 namespace twinstep::workflows {
+
+/// Ids of devices that a look-up found absent in the external system.
+using ConfirmedAbsent = std::unordered_set<std::string>;
 
 /// Both listings, what they differ in, and what the guard says.
 class PlannedLink {
@@ -23,6 +27,7 @@ class PlannedLink {
   plan::Counts counts;                    ///< as the comparison's, unless look-ups disproved the external list
   std::vector<std::string> why_withheld;  ///< why no device may be deleted; empty = no such reason
   plan::Verdict verdict;
+  ConfirmedAbsent confirmed;
 
   /// What may be done: the guard's word, or everything that is proven when a person approved the plan.
   plan::Permit permit(bool approved) const;

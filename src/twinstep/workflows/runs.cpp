@@ -2,6 +2,7 @@
 
 #include <deque>
 
+#include "twinstep/base/encoding.h"
 #include "twinstep/base/time_format.h"
 
 namespace twinstep::workflows {
@@ -42,25 +43,71 @@ Status check_head(const LinkContext& context, const plan::PlanHead& head) {
   return {};
 }
 
-/// Reads a plan's changes and the fresh changes side by side, both in canonical order, and passes on those that are in
-/// both with the same op. Returns how many of the plan's changes were not there any more.
-Status both(const plan::PlanReader& plan, const PlannedLink& fresh, const plan::ChangeSink& sink, const Call& call) {
-  // A plan of a million changes is two files of some hundred megabytes: the plan's side is kept as (id, op) only.
-  std::deque<std::pair<std::string, Op>> wanted;
-  TRY(plan.changes([&](const plan::Change& change) -> Status {
-    wanted.emplace_back(change.id.value, change.op);
+/// A digest over op and id of every change, to see whether two lists of changes are the same.
+class ChangesDigest {
+ public:
+  Status add(const plan::Change& change) {
+    digest_.update(fmt::format("{}\t{}\n", plan::to_string(change.op), change.id.value));
     return {};
-  }));
-  return fresh.comparison->changes(
-      {},
-      [&](const plan::Change& change) -> Status {
-        const std::string here = canonical_device_id(change.id.value);
-        while (!wanted.empty() && canonical_device_id(wanted.front().first) < here) wanted.pop_front();
-        if (wanted.empty() || wanted.front().first != change.id.value || wanted.front().second != change.op) return {};
-        wanted.pop_front();
-        return sink(change);
-      },
-      call);
+  }
+  std::string hex() { return digest_.hex_digest(); }
+
+ private:
+  Sha256 digest_;
+};
+
+/// Is the fresh comparison's list of changes the one in the plan?
+Result<bool> same_changes(const plan::PlanReader& plan, const ChangeSource& fresh) {
+  ChangesDigest planned, now;
+  TRY(plan.changes([&](const plan::Change& change) { return planned.add(change); }));
+  TRY(fresh([&](const plan::Change& change) { return now.add(change); }));
+  return planned.hex() == now.hex();
+}
+
+/// After a crash: the fresh changes that are in the plan too. Both come in canonical order. The plan's side is kept in
+/// memory as (id, op) for this one case.
+ChangeSource still_to_do(const plan::PlanReader& plan, const ChangeSource& fresh) {
+  return [&plan, fresh](const plan::ChangeSink& sink) -> Status {
+    std::deque<std::pair<std::string, Op>> wanted;
+    TRY(plan.changes([&](const plan::Change& change) -> Status {
+      wanted.emplace_back(change.id.value, change.op);
+      return {};
+    }));
+    return fresh([&](const plan::Change& change) -> Status {
+      const std::string here = canonical_device_id(change.id.value);
+      while (!wanted.empty() && canonical_device_id(wanted.front().first) < here) wanted.pop_front();
+      if (wanted.empty() || wanted.front().first != change.id.value || wanted.front().second != change.op) return {};
+      wanted.pop_front();
+      return sink(change);
+    });
+  };
+}
+
+/// Is a plan of this state, age and content one that may be executed?
+Status check_record(const LinkContext& context, const plan::PlanReader& reader, const std::optional<store::PlanRecord>& known) {
+  const plan::PlanHead& head = reader.head();
+  if (known && known->digest != reader.digest())
+    return refuse("plan.edited", fmt::format("plan {} is not the one that was made: its content differs", head.id.value));
+  if (known && known->state == store::PlanState::kUsed)
+    return refuse("plan.used", fmt::format("plan {} has been applied already", head.id.value));
+  const bool resumed = known && known->state == store::PlanState::kApplying;
+  if (!resumed && context.clock.system_now() > head.expires)
+    return refuse("plan.expired", fmt::format("plan {} expired at {}", head.id.value, format_iso_seconds(head.expires)));
+  return {};
+}
+
+/// Did the guard let the plan pass, or a person?
+Result<bool> check_approval(const plan::PlanHead& head, const std::string& path, const std::string& approved_id) {
+  const bool approved = !approved_id.empty() && approved_id == head.id.value;
+  if (!approved_id.empty() && !approved)
+    return refuse("plan.approval", fmt::format("the approval is for plan {}, this is plan {}", approved_id, head.id.value));
+  if (head.verdict.ok() || approved) return approved;
+  std::string why;
+  for (const auto& tripped : head.verdict.tripped) why += "\n  " + tripped.text;
+  return fail(ErrorKind::kConflict, "plan.blocked",
+              fmt::format("plan {} is blocked by the guard; nothing was changed:{}\nWhen the plan is right, run: twinstep "
+                          "apply {} --approve {}",
+                          head.id.value, why, path, head.id.value));
 }
 
 }  // namespace
@@ -71,47 +118,29 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
   const plan::PlanHead& head = reader.head();
   TRY(check_head(context, head));
   TRY_ASSIGN(const auto known, context.state.find_plan(head.id));
+  TRY(check_record(context, reader, known));
   const bool resumed = known && known->state == store::PlanState::kApplying;
-  if (known && known->digest != reader.digest())
-    return refuse("plan.edited", fmt::format("plan {} is not the one that was made: its content differs", head.id.value));
-  if (known && known->state == store::PlanState::kUsed)
-    return refuse("plan.used", fmt::format("plan {} has been applied already", head.id.value));
-  if (!resumed && context.clock.system_now() > head.expires)
-    return refuse("plan.expired", fmt::format("plan {} expired at {}", head.id.value, format_iso_seconds(head.expires)));
-
   RunOutcome outcome;
-  outcome.approved = !approved_id.empty() && approved_id == head.id.value;
-  if (!approved_id.empty() && !outcome.approved)
-    return refuse("plan.approval", fmt::format("the approval is for plan {}, this is plan {}", approved_id, head.id.value));
-  if (!head.verdict.ok() && !outcome.approved) {
-    std::string why;
-    for (const auto& tripped : head.verdict.tripped) why += "\n  " + tripped.text;
-    return fail(ErrorKind::kConflict, "plan.blocked",
-                fmt::format("plan {} is blocked by the guard; nothing was changed:{}\nWhen the plan is right, run: twinstep "
-                            "apply {} --approve {}",
-                            head.id.value, why, path, head.id.value));
-  }
+  TRY_ASSIGN(outcome.approved, check_approval(head, path, approved_id));
 
   TRY_ASSIGN(const auto planned, plan_link(context, call));
   if (planned->external.fingerprint() != head.external_fingerprint)
     return refuse("plan.stale", fmt::format("plan {} is stale: {} has changed since", head.id.value, head.external));
   if (!resumed && planned->hub.fingerprint() != head.hub_fingerprint)
     return refuse("plan.stale", fmt::format("plan {} is stale: the hub has changed since", head.id.value));
-
   outcome.counts = head.counts;
   outcome.verdict = head.verdict;
   outcome.why_withheld = planned->why_withheld;
-  const plan::Permit proven = planned->permit(true);
-  const plan::Permit permit{proven.deletes && (head.verdict.ok() || outcome.approved) && head.why_withheld.empty(), proven.updates};
-  const ChangeSource source = [&](const plan::ChangeSink& sink) {
-    return both(reader, *planned,
-                [&](const plan::Change& change) -> Status {
-                  const bool removes = change.op == Op::kDelete || change.op == Op::kDisable;
-                  if ((removes && !permit.deletes) || (change.op == Op::kUpdate && !permit.updates)) return {};
-                  return sink(change);
-                },
-                call);
-  };
+  const plan::Permit permit = planned->permit(true);  // the guard has spoken above
+  const ChangeSource fresh = [&](const plan::ChangeSink& sink) { return planned->comparison->changes(permit, sink, call); };
+  if (!resumed) {
+    TRY_ASSIGN(const bool same, same_changes(reader, fresh));
+    if (!same)
+      return refuse("plan.stale", fmt::format("plan {} is stale: {}", head.id.value,
+                                              planned->why_withheld.empty() ? "the link's settings give other changes now"
+                                                                            : planned->why_withheld.front()));
+  }
+  const ChangeSource source = resumed ? still_to_do(reader, fresh) : fresh;
   TRY(source([&](const plan::Change& change) -> Status {
     switch (change.op) {
       case Op::kCreate: ++outcome.made.creates; break;
@@ -122,14 +151,12 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
     }
     return {};
   }));
-  if (!resumed && outcome.made != counts_of(head.counts, permit))
-    return refuse("plan.stale", fmt::format("plan {} is stale: the link's settings give other changes now", head.id.value));
   outcome.estimate = estimate(context, outcome.made);
   if (before) before(outcome);
 
   const store::PlanRecord record{head.id, head.link, reader.digest(), store::PlanState::kApplying, head.created, head.expires};
   TRY(context.state.set_plan_state(record, store::PlanState::kApplying));
-  TRY_ASSIGN(outcome.report, apply_changes(context, head.id, outcome.made, source, call));
+  TRY_ASSIGN(outcome.report, apply_changes(context, head.id, outcome.made, source, planned->confirmed, call));
   if (!outcome.report.interrupted) {
     TRY(context.state.set_plan_state(record, store::PlanState::kUsed));
     TRY(context.state.clear_journal(head.id));
@@ -151,7 +178,7 @@ Result<RunOutcome> synchronize(LinkContext& context, const BeforeApply& before, 
   const PlanId id(context.rng.hex_id());
   if (outcome.made.changes() > 0) {
     const ChangeSource source = [&](const plan::ChangeSink& sink) { return planned->comparison->changes(permit, sink, call); };
-    TRY_ASSIGN(outcome.report, apply_changes(context, id, outcome.made, source, call));
+    TRY_ASSIGN(outcome.report, apply_changes(context, id, outcome.made, source, planned->confirmed, call));
     TRY(context.state.clear_journal(id));
   }
   TRY(remember_good_run(context, *planned, outcome));

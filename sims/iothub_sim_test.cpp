@@ -1,14 +1,4 @@
-#include <fmt/format.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include "sims/blob_sim.h"
-#include "sims/iothub_sim.h"
-#include "sims/sim_faults.h"
-#include "sims/thingpark_sim.h"
-#include "twinstep/base/encoding.h"
-#include "twinstep/base/fake_clock.h"
-#include "twinstep/base/time_format.h"
+#include "sims/test_support.h"
 
 namespace twinstep::sims {
 namespace {
@@ -16,106 +6,21 @@ namespace {
 using http::ServerRequest;
 using http::ServerResponse;
 
-constexpr const char* kKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-
-/// Reaches a BlobSim without sockets.
-class BlobDirect final : public http::Client {
- public:
-  explicit BlobDirect(BlobSim& blobs) : blobs_(blobs) {}
-  Result<http::Response> send(const http::Request& q, const Call&) override {
-    ServerRequest r;
-    r.method = q.method;
-    r.target = q.url.substr(q.url.find('/', 8));
-    r.path = r.target.substr(0, r.target.find('?'));
-    if (r.path.size() < r.target.size()) r.query = r.target.substr(r.path.size() + 1);
-    r.headers = q.headers;
-    r.body = q.body;
-    ServerResponse a = blobs_.handle(r);
-    http::Response out{a.status, a.headers, a.body};
-    if (q.sink && out.ok()) {
-      TRY(q.sink(out.body));
-      out.body.clear();
-    }
-    return out;
-  }
-
- private:
-  BlobSim& blobs_;
-};
-
-class HubTest : public ::testing::Test {
- protected:
-  static IotHubSimOptions options() {
-    IotHubSimOptions o;
-    o.throttle = false;
-    o.index_lag = o.ghost_time = std::chrono::milliseconds{0};
-    return o;
-  }
-  std::string token(const std::string& policy = "iothubowner", int64_t seconds = 3600) {
-    const std::string sr = "examplehub.azure-devices.net";
-    const auto now = std::chrono::duration_cast<std::chrono::seconds>(clock.system_now().time_since_epoch()).count();
-    const std::string se = std::to_string(now + seconds);
-    const std::string sig = base64_encode(hmac_sha256(*base64_decode(kKey), sr + "\n" + se));
-    return fmt::format("SharedAccessSignature skn={}&se={}&sig={}&sr={}", policy, se, percent_encode(sig), sr);
-  }
-  ServerResponse ask(IotHubSim& at, const std::string& method, const std::string& path, const std::string& body = "",
-                     const std::string& match = "", const std::string& policy = "iothubowner") {
-    ServerRequest r;
-    r.method = method;
-    r.path = path;
-    r.query = "api-version=2021-04-12";
-    r.target = path + "?" + r.query;
-    r.headers = {{"Host", "examplehub.azure-devices.net"}, {"Authorization", token(policy)}};
-    if (!match.empty()) r.headers.push_back({"If-Match", match});
-    r.body = body;
-    return at.handle(r);
-  }
-  ServerResponse ask(const std::string& method, const std::string& path, const std::string& body = "",
-                     const std::string& match = "", const std::string& policy = "iothubowner") {
-    return ask(hub, method, path, body, match, policy);
-  }
-  static std::string header(const ServerResponse& r, std::string_view name) {
-    for (const auto& h : r.headers)
-      if (h.name == name) return h.value;
-    return {};
-  }
-  static json::object body(const ServerResponse& r) { return json::parse(r.body, "answer")->as_object(); }
-  std::string sas(const std::string& permissions) {
-    const std::string se = format_iso_seconds(clock.system_now() + std::chrono::hours{1});
-    const std::string text = permissions + "\n\n" + se + "\n/blob/devstoreaccount1/job1\n\n\n\n2021-12-02\nc\n\n\n\n\n\n\n";
-    const std::string sig = base64_encode(hmac_sha256(*base64_decode(BlobSimOptions{}.key), text));
-    return fmt::format("http://storage/devstoreaccount1/job1?sv=2021-12-02&sr=c&sp={}&se={}&sig={}", permissions,
-                       percent_encode(se), percent_encode(sig));
-  }
-  ServerResponse storage(const std::string& method, const std::string& path, const std::string& query = "") {
-    ServerRequest r;
-    r.method = method, r.path = path, r.query = query;
-    r.target = query.empty() ? path : path + "?" + query;
-    r.headers = {{"x-ms-version", "2021-12-02"}, {"Authorization", "Bearer hub-identity"}};
-    return blobs.handle(r);
-  }
-
-  FakeClock clock;
-  BlobSim blobs{BlobSimOptions{.identity_token = "hub-identity"}, clock};
-  BlobDirect direct{blobs};
-  IotHubSim hub{options(), clock, direct};
-};
-
 TEST_F(HubTest, CreateAnswers200WithoutZInItsTimesAndRefusesASecond) {
   const auto made = ask("PUT", "/devices/dev1", R"({"deviceId":"dev1"})", "\"\"");
   ASSERT_EQ(made.status, 200);
-  EXPECT_EQ(body(made)["lastActivityTime"], "0001-01-01T00:00:00");
-  EXPECT_EQ(header(made, "ETag"), "\"" + std::string(json::string_or(body(made), "etag")) + "\"");
-  EXPECT_TRUE(body(made).contains("parentScopes"));
-  EXPECT_EQ(body(ask("GET", "/devices/dev1"))["lastActivityTime"], "0001-01-01T00:00:00Z");
+  EXPECT_EQ(body_of(made)["lastActivityTime"], "0001-01-01T00:00:00");
+  EXPECT_EQ(header(made, "ETag"), "\"" + std::string(json::string_or(body_of(made), "etag")) + "\"");
+  EXPECT_TRUE(body_of(made).contains("parentScopes"));
+  EXPECT_EQ(body_of(ask("GET", "/devices/dev1"))["lastActivityTime"], "0001-01-01T00:00:00Z");
   const auto again = ask("PUT", "/devices/dev1", R"({"deviceId":"dev1"})");
   EXPECT_EQ(again.status, 409);
   EXPECT_EQ(header(again, "iothub-errorcode"), "DeviceAlreadyExists");
 }
 
 TEST_F(HubTest, AnUpdateWithoutAuthenticationIssuesNewKeys) {
-  const auto before = body(ask("PUT", "/devices/dev1", R"({"deviceId":"dev1"})"));
-  const auto after = body(ask("PUT", "/devices/dev1", R"({"deviceId":"dev1","status":"disabled"})", "*"));
+  const auto before = body_of(ask("PUT", "/devices/dev1", R"({"deviceId":"dev1"})"));
+  const auto after = body_of(ask("PUT", "/devices/dev1", R"({"deviceId":"dev1","status":"disabled"})", "*"));
   EXPECT_NE(before.at("authentication"), after.at("authentication"));
   EXPECT_EQ(ask("PUT", "/devices/none", R"({"deviceId":"none"})", "*").status, 404);
   EXPECT_EQ(ask("PUT", "/devices/dev1", R"({"deviceId":"dev1"})", "\"MA==\"").status, 412);
@@ -150,9 +55,9 @@ TEST_F(HubTest, BulkAppliesTheGoodEntriesAndListsTheBad) {
                      R"([{"id":"dev1","importMode":"Create"},{"id":"dev2","importMode":"create","tags":{"a":"b"},
                          "properties":{"desired":{"user":"u"}}}])");
   EXPECT_EQ(r.status, 400);
-  EXPECT_EQ(body(r)["isSuccessful"], false);
-  ASSERT_EQ(body(r)["errors"].as_array().size(), 1u);
-  const auto twin = body(ask("GET", "/twins/dev2"));
+  EXPECT_EQ(body_of(r)["isSuccessful"], false);
+  ASSERT_EQ(body_of(r)["errors"].as_array().size(), 1u);
+  const auto twin = body_of(ask("GET", "/twins/dev2"));
   EXPECT_EQ(twin.at("version"), 2);
   EXPECT_EQ(twin.at("etag"), "AAAAAAAAAAE=");
   const auto& desired = twin.at("properties").at("desired");
@@ -160,7 +65,8 @@ TEST_F(HubTest, BulkAppliesTheGoodEntriesAndListsTheBad) {
 }
 
 TEST_F(HubTest, BulkRefusesTwiceTheSameIdAndMoreThanAHundred) {
-  EXPECT_EQ(header(ask("POST", "/devices", R"([{"id":"a"},{"id":"a"}])"), "iothub-errorcode"), "DeviceDefinedMultipleTimes");
+  EXPECT_EQ(header(ask("POST", "/devices", R"([{"id":"a"},{"id":"a"}])"), "iothub-errorcode"),
+            "DeviceDefinedMultipleTimes");
   std::string many = "[";
   for (int i = 0; i < 101; ++i) many += fmt::format(R"({}{{"id":"d{}"}})", i == 0 ? "" : ",", i);
   EXPECT_EQ(ask("POST", "/devices", many + "]").status, 413);
@@ -170,15 +76,17 @@ TEST_F(HubTest, PatchMergesAndNullDeletes) {
   hub.seed_device("dev1", true, false, R"({"keep":1,"gone":{"x":1}})");
   const auto r = ask("PATCH", "/twins/dev1", R"({"tags":{"gone":null,"new":"n"},"properties":{"desired":{"i":60}}})");
   ASSERT_EQ(r.status, 200);
-  EXPECT_EQ(json::write(body(r)["tags"]), R"({"keep":1,"new":"n"})");
-  EXPECT_EQ(body(r)["version"], 3);
-  EXPECT_EQ(body(r)["properties"].at("desired").at("$metadata").at("i").at("$lastUpdatedVersion"), 2);
+  EXPECT_EQ(json::write(body_of(r)["tags"]), R"({"keep":1,"new":"n"})");
+  EXPECT_EQ(body_of(r)["version"], 3);
+  EXPECT_EQ(body_of(r)["properties"].at("desired").at("$metadata").at("i").at("$lastUpdatedVersion"), 2);
   EXPECT_EQ(ask("PATCH", "/twins/dev1", R"({"tags":{"a":1}})", "\"AAAAAAAAAAE=\"").status, 412);
 }
 
 TEST_F(HubTest, TwinsOverTheLimitsAreRefused) {
   hub.seed_device("dev1", true, false, "");
-  const auto status = [&](const std::string& tags) { return ask("PATCH", "/twins/dev1", R"({"tags":)" + tags + "}").status; };
+  const auto status = [&](const std::string& tags) {
+    return ask("PATCH", "/twins/dev1", R"({"tags":)" + tags + "}").status;
+  };
   for (const char* bad : {R"({"a.b":1})", R"({"a b":1})", R"({"a$":1})", R"({"a#":1})", R"({"a":4503599627370496})",
                           R"({"a":[null]})", R"({"a":-4503599627370497})"})
     EXPECT_EQ(status(bad), 400) << bad;
@@ -192,7 +100,8 @@ TEST_F(HubTest, TwinsOverTheLimitsAreRefused) {
 }
 
 TEST_F(HubTest, QueriesFilterProjectCountAndPage) {
-  for (int i = 0; i < 150; ++i) hub.seed_device(fmt::format("d{:03}", i), i % 2 == 0, false, fmt::format(R"({{"n":{}}})", i));
+  for (int i = 0; i < 150; ++i)
+    hub.seed_device(fmt::format("d{:03}", i), i % 2 == 0, false, fmt::format(R"({{"n":{}}})", i));
   const auto query = [&](const std::string& q) { return ask("POST", "/devices/query", R"({"query":")" + q + "\"}"); };
   const auto first = query("SELECT * FROM devices");
   EXPECT_EQ(header(first, "x-ms-item-type"), "Twin");
@@ -212,7 +121,9 @@ TEST_F(HubTest, TheIndexShowsDeletedDevicesForAWhile) {
   o.ghost_time = std::chrono::minutes{25};
   IotHubSim lagging(o, clock, direct);
   lagging.seed_device("old", true, false, "");
-  const auto count = [&] { return ask(lagging, "POST", "/devices/query", R"({"query":"SELECT COUNT() AS n FROM devices"})").body; };
+  const auto count = [&] {
+    return ask(lagging, "POST", "/devices/query", R"({"query":"SELECT COUNT() AS n FROM devices"})").body;
+  };
   ask(lagging, "PUT", "/devices/new", R"({"deviceId":"new"})");
   EXPECT_EQ(count(), R"([{"n":1}])");
   clock.advance(std::chrono::seconds{3});
@@ -246,13 +157,14 @@ TEST_F(HubTest, ABurstPassesThenCallsQueueThenAreRefused) {
 TEST_F(HubTest, AnExportWritesLinesWithoutKeysAfterAPlainTextLine) {
   storage("PUT", "/devstoreaccount1/job1", "restype=container");
   hub.seed_device("dev1", true, false, R"({"a":1})");
-  const std::string job = fmt::format(
-      R"({{"type":"export","outputBlobContainerUri":"{}","excludeKeysInExport":true}})", sas("racwdl"));
+  const std::string job =
+      fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}","excludeKeysInExport":true}})", sas("racwdl"));
   const auto made = ask("POST", "/jobs/create", job);
   ASSERT_EQ(made.status, 200) << made.body;
   EXPECT_EQ(made.body.find("sig="), std::string::npos);
   hub.wait_for_jobs();
-  EXPECT_EQ(body(ask("GET", "/jobs/" + std::string(json::string_or(body(made), "jobId"))))["status"], "completed");
+  EXPECT_EQ(body_of(ask("GET", "/jobs/" + std::string(json::string_or(body_of(made), "jobId"))))["status"],
+            "completed");
   const std::string text = storage("GET", "/devstoreaccount1/job1/devices.txt").body;
   EXPECT_NE(text[0], '{');
   EXPECT_NE(text.find(R"({"id":"dev1")"), std::string::npos);
@@ -261,7 +173,8 @@ TEST_F(HubTest, AnExportWritesLinesWithoutKeysAfterAPlainTextLine) {
 
 TEST_F(HubTest, AnExportNeedsDeleteInItsSas) {
   storage("PUT", "/devstoreaccount1/job1", "restype=container");
-  const auto r = ask("POST", "/jobs/create", fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"}})", sas("rwl")));
+  const auto r =
+      ask("POST", "/jobs/create", fmt::format(R"({{"type":"export","outputBlobContainerUri":"{}"}})", sas("rwl")));
   EXPECT_EQ(r.status, 400);
   EXPECT_EQ(header(r, "iothub-errorcode"), "BlobContainerValidationError");
 }
@@ -270,48 +183,27 @@ TEST_F(HubTest, AnImportWithBadLinesStillCompletesAndLogsThem) {
   storage("PUT", "/devstoreaccount1/job1", "restype=container");
   ServerRequest put;
   put.method = "PUT", put.path = put.target = "/devstoreaccount1/job1/devices.txt";
-  put.headers = {{"x-ms-version", "2021-12-02"}, {"Authorization", "Bearer hub-identity"}, {"x-ms-blob-type", "BlockBlob"}};
-  put.body = "{\"id\":\"new\",\"importMode\":\"create\",\"status\":\"Enabled\"}\r\nbroken\n{\"id\":\"x\",\"importMode\":\"create\"}\n"
-             "{\"id\":\"none\",\"importMode\":\"delete\",\"status\":\"enabled\"}";
+  put.headers = {
+      {"x-ms-version", "2021-12-02"}, {"Authorization", "Bearer hub-identity"}, {"x-ms-blob-type", "BlockBlob"}};
+  put.body =
+      "{\"id\":\"new\",\"importMode\":\"create\",\"status\":\"Enabled\"}\r\nbroken\n{\"id\":\"x\",\"importMode\":"
+      "\"create\"}\n"
+      "{\"id\":\"none\",\"importMode\":\"delete\",\"status\":\"enabled\"}";
   ASSERT_EQ(blobs.handle(put).status, 201);
-  const auto made = ask("POST", "/jobs/create",
-                        fmt::format(R"({{"type":"import","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})", sas("racwdl")));
+  const auto made =
+      ask("POST", "/jobs/create",
+          fmt::format(R"({{"type":"import","inputBlobContainerUri":"{0}","outputBlobContainerUri":"{0}"}})",
+                      sas("racwdl")));
   ASSERT_EQ(made.status, 200) << made.body;
   hub.wait_for_jobs();
-  EXPECT_EQ(body(ask("GET", "/jobs/" + std::string(json::string_or(body(made), "jobId"))))["status"], "completed");
+  EXPECT_EQ(body_of(ask("GET", "/jobs/" + std::string(json::string_or(body_of(made), "jobId"))))["status"],
+            "completed");
   EXPECT_EQ(ask("GET", "/devices/new").status, 200);
   const std::string log = storage("GET", "/devstoreaccount1/job1/importErrors.log").body;
   EXPECT_NE(log.find("400012"), std::string::npos);
   EXPECT_NE(log.find("404001"), std::string::npos);
   EXPECT_EQ(ask("GET", "/devices/x").status, 404);
   EXPECT_EQ(ask("DELETE", "/jobs/unknown").status, 500);
-}
-
-TEST(ThingPark, HandsOutTheSameTokenUnlessARenewalIsAskedFor) {
-  FakeClock clock;
-  ThingParkSim sim({}, clock);
-  const auto token = [&](const std::string& query) {
-    ServerRequest r;
-    r.method = "POST", r.path = "/oauth/token", r.query = query;
-    r.body = "grant_type=client_credentials&client_id=demo%2Fclient&client_secret=demo-secret";
-    return std::string(json::string_or(json::parse(sim.handle(r).body, "token")->as_object(), "access_token"));
-  };
-  const std::string first = token("");
-  EXPECT_EQ(token(""), first);
-  EXPECT_NE(token("renewToken=true"), first);
-}
-
-TEST(Faults, ALostAnswerIsExecutedAndTimesRunOut) {
-  FaultBox box(1);
-  ASSERT_TRUE(box.add({{"server", "hub"}, {"method", "PUT"}, {"lost", true}}));
-  ASSERT_FALSE(box.add({{"serverr", "hub"}}));
-  int calls = 0;
-  const http::Handler handler = [&](const ServerRequest&) { return ++calls, ServerResponse{}; };
-  ServerRequest r;
-  r.method = "PUT";
-  EXPECT_TRUE(box.serve("hub", r, handler).fault.drop);
-  EXPECT_EQ(calls, 1);
-  EXPECT_FALSE(box.serve("hub", r, handler).fault.drop);
 }
 
 }  // namespace

@@ -1,0 +1,89 @@
+#include "sims/control.h"
+
+#include "twinstep/json/json.h"
+
+namespace twinstep::sims {
+namespace {
+
+using http::ServerRequest;
+using http::ServerResponse;
+
+ServerResponse answer(const json::object& body, int status = 200) {
+  ServerResponse r;
+  r.status = status;
+  r.headers = {{"Content-Type", "application/json"}};
+  r.body = json::write(json::value(body));
+  return r;
+}
+
+ServerResponse refuse(std::string_view why) { return answer({{"error", why}}, 400); }
+
+ServerResponse lines(std::string text) {
+  ServerResponse r;
+  r.headers = {{"Content-Type", "application/x-ndjson"}};
+  r.body = std::move(text);
+  return r;
+}
+
+Result<json::object> object_of(const ServerRequest& r) {
+  auto parsed = json::parse(r.body, "request");
+  if (!parsed) return fail(std::move(parsed).error());
+  if (!parsed->is_object()) return fail(ErrorKind::kInvalid, "sim.control", "the request is not a JSON object");
+  return std::move(parsed->as_object());
+}
+
+}  // namespace
+
+Control::Control(IotHubSim& hub, ThingParkSim& thingpark, FaultBox& faults,
+                 std::function<void(std::chrono::nanoseconds)> advance)
+    : hub_(hub), thingpark_(thingpark), faults_(faults), advance_(std::move(advance)) {}
+
+ServerResponse Control::handle(const ServerRequest& r) {
+  const bool get = r.method == "GET", put = r.method == "PUT", post = r.method == "POST", remove = r.method == "DELETE";
+  const auto loaded = [](const Result<size_t>& count) {
+    return count ? answer({{"devices", *count}}) : refuse(count.error().what);
+  };
+  if (r.path == "/hub/devices") {
+    if (get) return lines(hub_.dump(r.query_value("keys") == "true"));
+    if (put || post) return loaded(hub_.load(r.body, put));
+  } else if (r.path == "/thingpark/devices") {
+    if (get) return lines(thingpark_.dump());
+    if (put || post) return loaded(thingpark_.load(r.body, put));
+  } else if (r.path == "/stats") {
+    if (get)
+      return answer({{"hubDevices", hub_.device_count()},
+                     {"thingparkDevices", thingpark_.device_count()},
+                     {"throttled", hub_.throttled_count()},
+                     {"calls", faults_.counts()}});
+  } else if (r.path == "/requests") {
+    if (get) return answer(faults_.requests());
+    if (remove) {
+      faults_.reset_requests();
+      return answer({});
+    }
+  } else if (r.path == "/faults") {
+    if (remove) {
+      faults_.clear();
+      return answer({});
+    }
+    if (post) {
+      const auto fault = object_of(r);
+      if (!fault) return refuse(fault.error().what);
+      const Status added = faults_.add(*fault);
+      return added ? answer({}) : refuse(added.error().what);
+    }
+  } else if (r.path == "/advance") {
+    if (post) {
+      const auto body = object_of(r);
+      const int64_t seconds = body ? json::int_or(*body, "seconds", -1) : -1;
+      if (seconds < 0 || seconds > 10'000'000) return refuse("give {\"seconds\":N}, N from 0 to 10000000");
+      advance_(std::chrono::seconds{seconds});
+      return answer({});
+    }
+  } else {
+    return answer({{"error", "no such place; see twinstep-sim --help"}}, 404);
+  }
+  return answer({{"error", "this place does not know the method"}}, 405);
+}
+
+}  // namespace twinstep::sims

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "sims/iothub_sim.h"
+#include "sims/sim_faults.h"
+#include "sims/thingpark_sim.h"
+#include "twinstep/http/server.h"
+
+namespace twinstep::sims {
+
+/// What a rehearsal may look at and change while it runs: both registries, faults, counts, time.
+///
+///   GET /hub/devices[?keys=true]   the hub's devices and modules as export lines
+///   PUT | POST /hub/devices        replaces | adds to them, from such lines; at once in queries, no quota, no throttle
+///   GET | PUT | POST /thingpark/devices   the same for ThingPark
+///   GET /stats, GET | DELETE /requests, POST | DELETE /faults, POST /advance {"seconds":N}
+///
+/// Threads   any method, any thread.
+/// Errors    400 with {"error":...} naming the line; then nothing was changed.
+class Control {
+ public:
+  Control(IotHubSim& hub, ThingParkSim& thingpark, FaultBox& faults,
+          std::function<void(std::chrono::nanoseconds)> advance);
+  http::ServerResponse handle(const http::ServerRequest& request);
+
+ private:
+  IotHubSim& hub_;
+  ThingParkSim& thingpark_;
+  FaultBox& faults_;
+  std::function<void(std::chrono::nanoseconds)> advance_;
+};
+
+}  // namespace twinstep::sims

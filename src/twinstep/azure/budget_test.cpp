@@ -1,0 +1,110 @@
+#include "twinstep/azure/budget.h"
+
+#include <gtest/gtest.h>
+
+#include "twinstep/base/fake_clock.h"
+
+namespace twinstep::azure {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct BudgetTest : testing::Test {
+  FakeClock clock;
+  Rng rng{7};
+  HubBudget budget{HubTier::kS1, 1, clock, rng};
+  Call until(std::chrono::nanoseconds span) {
+    return {clock.steady_now() + std::chrono::duration_cast<SteadyTime::duration>(span), {}};
+  }
+};
+
+TEST(HubQuota, FollowsTierAndUnits) {
+  EXPECT_EQ(hub_quota(HubTier::kS1, 2, HubOperation::kRegistry).count, 200);
+  EXPECT_EQ(hub_quota(HubTier::kS3, 2, HubOperation::kRegistry).count, 10000);
+  EXPECT_EQ(hub_quota(HubTier::kS2, 3, HubOperation::kQuery).count, 60);
+  EXPECT_EQ(hub_quota(HubTier::kS3, 1, HubOperation::kQuery).count, 1000);
+  EXPECT_EQ(hub_quota(HubTier::kFree, 1, HubOperation::kTwinRead).count, 100);
+  EXPECT_EQ(hub_quota(HubTier::kS2, 5, HubOperation::kTwinRead).count, 100);
+  EXPECT_EQ(hub_quota(HubTier::kS2, 20, HubOperation::kTwinRead).count, 200);
+  EXPECT_EQ(hub_quota(HubTier::kS2, 20, HubOperation::kTwinUpdate).count, 100);
+  EXPECT_EQ(hub_quota(HubTier::kS3, 2, HubOperation::kTwinUpdate).count, 500);
+  EXPECT_EQ(hub_quota(HubTier::kB3, 1, HubOperation::kJob).count, 5000);
+}
+
+TEST_F(BudgetTest, SteadyBulkCallsStayBelowTheQuotaAndUseNearlyAllOfIt) {
+  const SteadyTime begin = clock.steady_now();
+  double tokens = 100, worst = 0;  // a hub that counts exactly: one minute's worth saved at most
+  SteadyTime filled = begin;
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 100, {}));
+    const SteadyTime now = clock.steady_now();
+    tokens = std::min(100.0, tokens + 100.0 / 60 * std::chrono::duration<double>(now - filled).count()) - 100;
+    filled = now;
+    worst = std::min(worst, tokens);
+  }
+  EXPECT_GE(worst, -1e-6);
+  const double minutes = std::chrono::duration<double>(clock.steady_now() - begin).count() / 60;
+  EXPECT_GE(200 * 100 / minutes, 98.0);
+}
+
+TEST_F(BudgetTest, AWaitPastTheDeadlineIsRefusedWithItsLengthAndTakesNothing) {
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
+  const auto before = budget.estimate(HubOperation::kRegistry, 100);
+  const Status got = budget.acquire(HubOperation::kRegistry, 100, until(10s));
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().kind, ErrorKind::kThrottled);
+  EXPECT_EQ(got.error().code, "hub.budget");
+  EXPECT_NEAR(static_cast<double>(got.error().retry_after->count()), 60'606, 10);
+  EXPECT_EQ(budget.estimate(HubOperation::kRegistry, 100), before);
+}
+
+TEST_F(BudgetTest, RefusalsPauseTenSecondsAndDoubleToSixty) {
+  for (const auto& [low, high] : {std::pair{10s, 12s}, {20s, 24s}, {40s, 48s}, {60s, 60s}, {60s, 60s}}) {
+    const Millis pause = budget.throttled(HubOperation::kRegistry, {}, clock.steady_now());
+    EXPECT_GE(pause, low);
+    EXPECT_LE(pause, high);
+    clock.advance(pause);
+  }
+  budget.succeeded(HubOperation::kRegistry, clock.steady_now());
+  EXPECT_LE(budget.throttled(HubOperation::kRegistry, {}, clock.steady_now()), 12s);
+}
+
+TEST_F(BudgetTest, RefusalsOfRequestsUnderWayTogetherCountOnce) {
+  const SteadyTime sent = clock.steady_now();
+  clock.advance(40s);
+  const Millis first = budget.throttled(HubOperation::kRegistry, {}, sent);
+  clock.advance(1s);
+  EXPECT_LE(budget.throttled(HubOperation::kRegistry, {}, sent), first);
+}
+
+TEST_F(BudgetTest, RetryAfterWinsOverTheOwnPause) {
+  EXPECT_EQ(budget.throttled(HubOperation::kRegistry, Millis{3000}, clock.steady_now()), 3s);
+}
+
+TEST_F(BudgetTest, APauseHoldsUpItsKindOfOperationOnly) {
+  const Millis pause = budget.throttled(HubOperation::kRegistry, {}, clock.steady_now());
+  const SteadyTime begin = clock.steady_now();
+  ASSERT_TRUE(budget.acquire(HubOperation::kTwinRead, 1, {}));
+  EXPECT_EQ(clock.steady_now(), begin);
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 1, {}));
+  EXPECT_GE(clock.steady_now() - begin, pause);
+}
+
+TEST_F(BudgetTest, StopEndsAWaitWithoutTakingTokens) {
+  ASSERT_TRUE(budget.acquire(HubOperation::kQuery, 10, {}));
+  std::stop_source stop;
+  stop.request_stop();
+  const auto before = budget.estimate(HubOperation::kQuery, 1);
+  const Status got = budget.acquire(HubOperation::kQuery, 1, {SteadyTime::max(), stop.get_token()});
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(budget.estimate(HubOperation::kQuery, 1), before);
+}
+
+TEST_F(BudgetTest, EstimatesHowLongAThousandDevicesTake) {
+  const auto minutes = std::chrono::duration<double>(budget.estimate(HubOperation::kRegistry, 1000)).count() / 60;
+  EXPECT_NEAR(minutes, 9.6, 0.1);
+}
+
+}  // namespace
+}  // namespace twinstep::azure
