@@ -49,6 +49,10 @@ bool looks_like_name(std::string_view s) {
 Result<Parts> split(std::string_view text, const Names& names, const Kind& kind) {
   text = trim(text);
   if (text.empty()) return bad(kind, "is empty");
+  // A line break in a part would end a header or an address that the part goes into.
+  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
+    return bad(kind, "holds a line break or another control character; it must be one line");
+  }
   Parts parts;
   size_t position = 0;
   while (!text.empty()) {

@@ -11,7 +11,8 @@ constexpr const char* kKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 TEST(HubConnection, ReadsPartsInAnyCaseAndKeepsEqualSignsOfTheKey) {
   const auto got = HubConnection::parse(std::string("hostname=127.0.0.1:8443;SHAREDACCESSKEYNAME=iothubowner;"
-                                                    "SharedAccessKey=") + kKey + ";");
+                                                    "SharedAccessKey=") +
+                                        kKey + ";");
   ASSERT_TRUE(got) << got.error().what;
   EXPECT_EQ(got->host, "127.0.0.1:8443");
   EXPECT_EQ(got->key_name, "iothubowner");
@@ -23,11 +24,12 @@ TEST(HubConnection, NamesTheNearestPartAndNeverShowsAValue) {
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().code, "hub.bad-connection-string");
   EXPECT_NE(got.error().what.find("did you mean 'SharedAccessKey'"), std::string::npos) << got.error().what;
-  for (const char* text : {"c2VjcmV0", "HostName=h;c2VjcmV0", "HostName=h;SecretSecret=c2VjcmV0",
-                           "HostName=https://c2VjcmV0;SharedAccessKeyName=a;SharedAccessKey=YQ==",
-                           "HostName=h;SharedAccessKeyName=a;SharedAccessKey=c2VjcmV0!",
-                           "HostName=h:99999;SharedAccessKeyName=a;SharedAccessKey=c2VjcmV0",
-                           "HostName=h;DeviceId=d;SharedAccessKey=c2VjcmV0", "HostName=h;SharedAccessKey=c2VjcmV0", ""}) {
+  for (const char* text :
+       {"c2VjcmV0", "HostName=h;c2VjcmV0", "HostName=h;SecretSecret=c2VjcmV0",
+        "HostName=https://c2VjcmV0;SharedAccessKeyName=a;SharedAccessKey=YQ==",
+        "HostName=h;SharedAccessKeyName=a;SharedAccessKey=c2VjcmV0!",
+        "HostName=h:99999;SharedAccessKeyName=a;SharedAccessKey=c2VjcmV0",
+        "HostName=h;DeviceId=d;SharedAccessKey=c2VjcmV0", "HostName=h;SharedAccessKey=c2VjcmV0", ""}) {
     const auto bad = HubConnection::parse(text);
     ASSERT_FALSE(bad) << text;
     EXPECT_EQ(bad.error().what.find("c2VjcmV0"), std::string::npos) << bad.error().what;
@@ -35,11 +37,23 @@ TEST(HubConnection, NamesTheNearestPartAndNeverShowsAValue) {
   }
 }
 
+TEST(ConnectionStrings, MustBeOneLineBecauseTheirPartsGoIntoHeadersAndAddresses) {
+  EXPECT_TRUE(HubConnection::parse("HostName=h.example;SharedAccessSignature=sig\r\n"));
+  for (const std::string inside : {"\n", "\r\nX-Other: 1", "\t", "\x7f"}) {
+    const auto hub = HubConnection::parse("HostName=h.example;SharedAccessSignature=s" + inside + "t");
+    ASSERT_FALSE(hub);
+    EXPECT_EQ(hub.error().code, "hub.bad-connection-string");
+    EXPECT_FALSE(StorageAccount::parse("AccountName=a;SharedAccessSignature=s" + inside + "t"));
+    EXPECT_FALSE(StorageAccount::parse("AccountName=a;BlobEndpoint=http://h" + inside + "/x;SharedAccessSignature=s"));
+  }
+}
+
 TEST(StorageAccountParse, KnowsDefaultsEndpointsSasAndDevelopmentStorage) {
   auto got = StorageAccount::parse("AccountName=acct;AccountKey=YQ==");
   ASSERT_TRUE(got) << got.error().what;
   EXPECT_EQ(got->endpoint, "https://acct.blob.core.windows.net");
-  got = StorageAccount::parse("DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;BlobEndpoint=http://h:1/a/;");
+  got =
+      StorageAccount::parse("DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;BlobEndpoint=http://h:1/a/;");
   ASSERT_TRUE(got) << got.error().what;
   EXPECT_EQ(got->endpoint, "http://h:1/a");
   got = StorageAccount::parse("BlobEndpoint=https://a.blob.core.windows.net;SharedAccessSignature=?sv=1&sig=x%3D");

@@ -84,7 +84,9 @@ std::vector<std::pair<std::string, std::string>> Environment::with_prefix(std::s
 
 std::vector<std::string> Environment::near_misses() const {
   std::vector<std::string> out;
-  for (const auto& [name, set] : values_) {
+  for (const auto& entry : values_) {  // names of a binding cannot go into the lambda under clang
+    const auto& name = entry.first;
+    const auto& set = entry.second;
     if (name.starts_with("iothub_") || name.size() < 8) continue;
     const bool known = std::any_of(known_variables().begin(), known_variables().end(),
                                    [&](const std::string& ours) { return lower(ours) == name; });

@@ -26,6 +26,14 @@ struct Node {
   int line = 0;
   int column = 0;
 
+  // Defined where Node and pairs of it are complete: clang with this standard library demands it.
+  Node();
+  ~Node();
+  Node(const Node&);
+  Node(Node&&) noexcept;
+  Node& operator=(const Node&);
+  Node& operator=(Node&&) noexcept;
+
   const Node* find(std::string_view key) const;
   bool is_map() const { return kind == Kind::kMap; }
   bool is_sequence() const { return kind == Kind::kSequence; }
