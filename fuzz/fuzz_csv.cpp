@@ -24,9 +24,14 @@ std::vector<std::string> read(std::string_view text, size_t chunk) {
     out.push_back(fmt::format("{} broken {}", line, why));
     return {};
   };
-  for (size_t begin = 0; begin < text.size(); begin += chunk)
-    check(reader.feed(text.substr(begin, chunk), row, broken).has_value(), "only sinks fail");
-  check(reader.finish(row, broken).has_value(), "only sinks fail");
+  Status status;
+  for (size_t begin = 0; status && begin < text.size(); begin += chunk)
+    status = reader.feed(text.substr(begin, chunk), row, broken);
+  if (status) status = reader.finish(row, broken);
+  if (!status) {
+    check(status.error().code == "file.bad-header" && out.empty(), "only a header row ends it");
+    return {status.error().what};
+  }
   out.push_back(reader.why_incomplete());
   return out;
 }

@@ -109,7 +109,11 @@ TEST(Times, ReadsEveryFormThatTheHubAndHttpSend) {
   EXPECT_TRUE(parse_iso("0001-01-01T00:00:00"));
   for (const char* same : {"Thu, 20 Aug 2026 22:05:31 GMT", "Thursday, 20-Aug-26 22:05:31 GMT", "Thu Aug 20 22:05:31 2026"})
     EXPECT_EQ(parse_http_date(same).value(), expected) << same;
-  EXPECT_FALSE(parse_iso("yesterday"));
+  EXPECT_EQ(parse_iso("2026-08-21T00:05:31.5+02:00").value(), expected + 500ms);
+  for (const char* wrong : {"yesterday", "2026-08-20T22:05:.", "2026-08-20T22:05:.5Z", "2026-08-20T22:05:31.Z",
+                            "2026.5-08-20T22:05:31Z", "2026-08-20T22:05:31.5.5Z", "2026-02-30T00:00:00Z"})
+    EXPECT_FALSE(parse_iso(wrong)) << wrong;
+  EXPECT_FALSE(parse_http_date("Thu, 20 Aug 2026 22:05:. GMT"));
   EXPECT_EQ(format_iso_millis(expected + 41ms), "2026-08-20T22:05:31.041Z");
   EXPECT_EQ(format_http_date(expected), "Thu, 20 Aug 2026 22:05:31 GMT");
 }

@@ -16,7 +16,10 @@ std::string format_http_date(SystemTime time) { return date::format("%a, %d %b %
 
 namespace {
 
-bool parse_with(const char* format, const std::string& text, SystemTime& out) {
+constexpr size_t kSecondsEnd = std::string_view("2026-08-20T22:05:31").size();
+
+/// Whole seconds only: of fractions, the library reads text such as "." as a number that is none.
+bool parse_with(const char* format, const std::string& text, date::sys_seconds& out) {
   std::istringstream in(text);
   in >> date::parse(format, out);
   return !in.fail() && in.peek() == std::istringstream::traits_type::eof();
@@ -29,23 +32,26 @@ tl::unexpected<Error> bad(std::string_view text) {
 }  // namespace
 
 Result<SystemTime> parse_iso(std::string_view text) {
-  // Fractions are cut to six digits: IoT Hub writes seven, and microseconds are what we keep.
   std::string fixed(text.substr(0, 64));
+  // Fractions are cut to six digits: IoT Hub writes seven, and microseconds are what we keep.
+  std::chrono::microseconds fraction{0};
   if (const auto dot = fixed.find('.'); dot != std::string::npos) {
-    auto end = fixed.find_first_not_of("0123456789", dot + 1);
-    if (end == std::string::npos) end = fixed.size();
-    if (end == dot + 1) return bad(text);
-    if (end - dot > 7) fixed.erase(dot + 7, end - dot - 7);
+    size_t end = dot + 1;
+    for (int64_t unit = 100'000; end < fixed.size() && fixed[end] >= '0' && fixed[end] <= '9'; ++end, unit /= 10)
+      fraction += std::chrono::microseconds{(fixed[end] - '0') * unit};
+    if (dot != kSecondsEnd || end == dot + 1) return bad(text);
+    fixed.erase(dot, end - dot);
   }
   if (!fixed.empty() && (fixed.back() == 'Z' || fixed.back() == 'z')) fixed.pop_back();
-  SystemTime out;
-  if (parse_with("%FT%T", fixed, out) || parse_with("%FT%T%Ez", fixed, out)) return out;
+  date::sys_seconds out;
+  if (parse_with("%FT%T", fixed, out) || parse_with("%FT%T%Ez", fixed, out)) return SystemTime(out) + fraction;
   return bad(text);
 }
 
 Result<SystemTime> parse_http_date(std::string_view text) {
   const std::string copy(text.substr(0, 64));
-  SystemTime out;
+  if (copy.find('.') != std::string::npos) return bad(text);
+  date::sys_seconds out;
   for (const char* format : {"%a, %d %b %Y %T GMT", "%A, %d-%b-%y %T GMT", "%a %b %e %T %Y"})
     if (parse_with(format, copy, out)) return out;
   return bad(text);

@@ -163,9 +163,9 @@ struct HubLineReader::Impl {
   /// Checks that what begins with `n` is null.
   bool null(ondemand::value v) {
     if (!v.raw_json_token().starts_with("null")) return syntax(simdjson::N_ATOM_ERROR);
-    // Steps over the token. "nullx" is an error here.
+    // Steps over the token. Text such as `nullx` is an error here, not an answer.
     bool is_null = false;
-    if (const auto code = v.is_null().get(is_null)) return syntax(code);
+    if (const auto code = simdjson::simdjson_result<bool>(v.is_null()).get(is_null)) return syntax(code);
     return is_null || syntax(simdjson::N_ATOM_ERROR);
   }
 

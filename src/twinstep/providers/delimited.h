@@ -14,8 +14,9 @@ namespace twinstep::providers {
 /// row. Comma, semicolon or tab, whichever the header row holds most; quoted fields may hold separators, doubled quotes
 /// and line breaks; LF or CRLF; a byte order mark and blank lines are skipped. Empty fields are left out.
 ///
-/// Errors  those of the sinks. A row with more fields than the header, text after a closing quote, an over-long row
-///         or bytes that are not UTF-8 go to `broken`; an unclosed quote at the end makes why_incomplete() say so.
+/// Errors  those of the sinks; kInvalid "file.bad-header" when the header row cannot be used, which ends it. A row with
+///         more fields than the header, text after a closing quote, an over-long row or bytes that are not UTF-8 go to
+///         `broken`; an unclosed quote at the end makes why_incomplete() say so.
 class DelimitedReader {
  public:
   using RowSink = std::function<Status(std::string_view json, uint64_t line)>;

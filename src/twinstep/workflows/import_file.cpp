@@ -15,6 +15,14 @@ using plan::Op;
 constexpr std::string_view kErrorLog = "importErrors.log";
 constexpr size_t kLongestText = 300;
 
+/// The text's beginning, for people. Never ends inside a character.
+std::string beginning(std::string_view text) {
+  size_t size = std::min(text.size(), kLongestText);
+  if (size < text.size())
+    while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;
+  return std::string(text.substr(0, size));
+}
+
 bool goes_by_job(const plan::Change& change) { return change.op == Op::kCreate || change.op == Op::kDelete; }
 
 /// The id inside the text of a line that could not be parsed: `... {\"id\":\"lora-03\",...`.
@@ -43,7 +51,7 @@ Result<Problems> read_problems(LinkContext& context, const std::string& containe
     if (!problem || problem->device.empty()) {
       ++out.unattributed;
       if (out.first_unattributed.empty())
-        out.first_unattributed = problem ? problem->text : std::string(text.substr(0, kLongestText));
+        out.first_unattributed = problem ? problem->text : beginning(text);
       return;
     }
     std::string id = problem->device;
@@ -83,7 +91,7 @@ Result<ImportProblem> parse_import_problem(std::string_view line) {
     const std::string_view full(text->get_string().data(), text->get_string().size());
     if (out.device.empty()) out.device = id_in_text(full);
     // The text may embed the whole line of the import file, tags included: only its beginning is kept.
-    out.text = std::string(full.substr(0, std::min(full.find('{'), kLongestText)));
+    out.text = beginning(full.substr(0, full.find('{')));
   }
   return out;
 }
