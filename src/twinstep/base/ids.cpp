@@ -16,6 +16,14 @@ constexpr std::array<bool, 256> legal_table() {
 }
 constexpr auto kLegal = legal_table();
 
+constexpr std::array<bool, 256> upper_hex_table() {
+  std::array<bool, 256> hex{};
+  for (char c = '0'; c <= '9'; ++c) hex[static_cast<uint8_t>(c)] = true;
+  for (char c = 'A'; c <= 'F'; ++c) hex[static_cast<uint8_t>(c)] = true;
+  return hex;
+}
+constexpr auto kUpperHex = upper_hex_table();
+
 constexpr size_t kDevEuiDigits = 16;
 
 }  // namespace
@@ -28,6 +36,19 @@ bool is_legal_hub_device_id(std::string_view id) {
 }
 
 std::string_view canonical_device_id(std::string_view id, std::string& out) {
+  // No more than one separator stands between two digits.
+  if (id.size() < kDevEuiDigits || id.size() >= 2 * kDevEuiDigits) {
+    out.assign(id);
+    return out;
+  }
+  if (id.size() == kDevEuiDigits) {
+    bool canonical = true;
+    for (char c : id) canonical &= kUpperHex[static_cast<uint8_t>(c)];
+    if (canonical) {
+      out.assign(id);
+      return out;
+    }
+  }
   out.clear();
   bool after_separator = true;  // a leading, trailing or doubled separator is no way to write a DevEUI
   for (char c : id) {

@@ -71,6 +71,7 @@ int run_diff(const CommandLine& line, std::stop_token stop) {
   auto rules = rules_of(line, listing);
   if (!rules) return fail_with(rules.error(), line, stop);
   plan::SnapshotOptions options;
+  options.counts_only = line.summary;
   std::error_code ignored;
   if (const auto folder = std::filesystem::temp_directory_path(ignored); !folder.empty()) options.folder = folder.string();
   auto result = plan::diff_registry(line.hub_file, listing, *rules, options, call);

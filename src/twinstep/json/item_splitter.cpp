@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
+
+#include "twinstep/json/byte_masks.h"
 
 namespace twinstep::json {
 
 namespace {
 
-constexpr size_t kBlock = 64;
 constexpr size_t kShownBytes = 4096;    // of a text that is too long: enough to find its id
 constexpr size_t kMaxGap = 256 * 1024;  // text between items that is looked at in one piece
 constexpr size_t kMaxDepth = 1024;
@@ -85,38 +83,6 @@ Head look_at(std::string_view text) {
 }
 
 }  // namespace
-
-/// One bit for each of 64 bytes.
-struct ItemSplitter::Masks {
-  uint64_t quotes = 0, backslashes = 0, brackets = 0, newlines = 0;
-
-  explicit Masks(const char* bytes) {
-#ifdef __SSE2__
-    for (size_t i = 0; i < kBlock; i += 16) {
-      const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + i));
-      const auto bits = [i](__m128i equal) {
-        return static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(equal))) << i;
-      };
-      // '[' and '{', ']' and '}' differ in one bit.
-      const __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20));
-      quotes |= bits(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
-      backslashes |= bits(_mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-      brackets |=
-          bits(_mm_or_si128(_mm_cmpeq_epi8(folded, _mm_set1_epi8('{')), _mm_cmpeq_epi8(folded, _mm_set1_epi8('}'))));
-      newlines |= bits(_mm_cmpeq_epi8(v, _mm_set1_epi8('\n')));
-    }
-#else
-    for (size_t i = 0; i < kBlock; ++i) {
-      const char c = bytes[i];
-      const uint64_t bit = uint64_t{1} << i;
-      if (c == '"') quotes |= bit;
-      if (c == '\\') backslashes |= bit;
-      if (c == '{' || c == '}' || c == '[' || c == ']') brackets |= bit;
-      if (c == '\n') newlines |= bit;
-    }
-#endif
-  }
-};
 
 ItemSplitter::ItemSplitter(Options options) : options_(std::move(options)) {
   const std::string& text = options_.array_path;
@@ -252,7 +218,7 @@ void ItemSplitter::keep(std::string_view text) {
   if (too_long_) return;
   carry_.append(text);
   // Room for blanks around a line of the greatest length.
-  if (carry_.size() > options_.max_item_bytes + kBlock) {
+  if (carry_.size() > options_.max_item_bytes + ByteMasks::kBlock) {
     too_long_ = true;
     carry_.resize(std::min(carry_.size(), kShownBytes));
   }
@@ -273,40 +239,20 @@ std::string_view ItemSplitter::joined(const char* end) {
 Status ItemSplitter::stream(std::string_view chunk, const ItemSink& item, const BrokenSink& broken) {
   if (stopped_ || chunk.empty()) return {};
   mark_ = chunk.data();
-  char padded[kBlock];
-  for (size_t offset = 0; offset < chunk.size(); offset += kBlock) {
+  char padded[ByteMasks::kBlock];
+  for (size_t offset = 0; offset < chunk.size(); offset += ByteMasks::kBlock) {
     const char* const block = chunk.data() + offset;
-    const size_t size = std::min(kBlock, chunk.size() - offset);
+    const size_t size = std::min(ByteMasks::kBlock, chunk.size() - offset);
     const char* bytes = block;
-    if (size < kBlock) {
-      std::memset(padded, ' ', kBlock);
+    if (size < ByteMasks::kBlock) {
+      std::memset(padded, ' ', ByteMasks::kBlock);
       std::memcpy(padded, block, size);
       bytes = padded;
     }
-    const Masks masks(bytes);
+    const ByteMasks masks(bytes);
 
-    // A byte is escaped when an odd run of backslashes ends before it. Backslashes are rare: walk them.
-    uint64_t escaped = escaped_ ? 1 : 0;
-    escaped_ = false;
-    for (uint64_t left = masks.backslashes & ~escaped; left != 0;) {
-      const int bit = std::countr_zero(left);
-      left &= left - 1;
-      if (bit == kBlock - 1 || static_cast<size_t>(bit) + 1 == size) {
-        escaped_ = true;
-      } else {
-        escaped |= uint64_t{1} << (bit + 1);
-        left &= ~(uint64_t{1} << (bit + 1));
-      }
-    }
-
-    // Bit i becomes the parity of the quotes up to i: set inside strings, the opening quote included.
-    uint64_t strings = masks.quotes & ~escaped;
-    strings ^= strings << 1;
-    strings ^= strings << 2;
-    strings ^= strings << 4;
-    strings ^= strings << 8;
-    strings ^= strings << 16;
-    strings ^= strings << 32;
+    const uint64_t escaped = masks.escaped(escaped_, size);
+    uint64_t strings = ByteMasks::parity(masks.quotes & ~escaped);
     if (in_string_) strings = ~strings;
     in_string_ = (strings >> 63) != 0;
 

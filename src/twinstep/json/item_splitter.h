@@ -53,7 +53,6 @@ class ItemSplitter {
     bool list = false;   // its elements are the items
     size_t matched = 0;  // names of the path that lead here (objects only)
   };
-  struct Masks;
 
   bool decide(bool at_end);
   Status lines(std::string_view chunk, const ItemSink& item, const BrokenSink& broken);

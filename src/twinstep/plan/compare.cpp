@@ -137,6 +137,7 @@ struct Comparison::Data {
   TempFile kept;
   bool external_empty = false;
   bool keeps_hub_tags = false;
+  bool counts_only = false;
 };
 
 namespace {
@@ -431,6 +432,9 @@ const std::vector<Problem>& Comparison::problems() const { return data_->problem
 Status Comparison::changes(const Permit& permit, const ChangeSink& sink, const Call& call) const {
   constexpr size_t kAtOnce = 512;
   const Data& data = *data_;
+  if (data.counts_only) {
+    return fail(ErrorKind::kInvalid, "plan.counts-only", "the snapshots were taken for counts and hold no changes");
+  }
   if (data.external_empty) return {};
   const bool deletes = permit.deletes && data.why_withheld.empty();
   DetailReader hub_details(data.hub);
@@ -461,7 +465,7 @@ Status Comparison::changes(const Permit& permit, const ChangeSink& sink, const C
 Result<Comparison> compare(const Snapshot& hub, const Snapshot& external, const Rules& rules,
                            const SnapshotOptions& options, const Call& call) {
   auto data = std::make_unique<Comparison::Data>(Comparison::Data{
-      hub.data(), external.data(), rules, {}, {}, {}, TempFile(options.folder), false, options.keep_hub_tags});
+      hub.data(), external.data(), rules, {}, {}, {}, TempFile(options.folder), false, options.keep_hub_tags, options.counts_only});
   if (hub.data().tag_count != rules.tags.size() || external.data().tag_count != rules.tags.size()) {
     return fail(ErrorKind::kInvalid, "plan.rules",
                 "the snapshots were made with other rules than they are compared by");

@@ -36,7 +36,7 @@ class Comparison {
   const std::vector<Problem>& problems() const;
 
   /// Gives every permitted change in canonical id order. May be called again.
-  /// Errors  those of the sink, kCancelled, "plan.io".
+  /// Errors  those of the sink, kCancelled, "plan.io", "plan.counts-only" when SnapshotOptions asked for counts only.
   Status changes(const Permit& permit, const ChangeSink& sink, const Call& call) const;
 
  private:

@@ -207,5 +207,18 @@ TEST_F(Diff, StopsWhenAsked) {
   EXPECT_EQ(result.error().kind, ErrorKind::kCancelled);
 }
 
+TEST_F(Diff, SnapshotsForCountsAloneGiveTheSameCountsAndNoChanges) {
+  const std::string hub = R"({"id":"a","tags":{"profile":"1","ref":"1"}})" "\n" R"({"id":"b","tags":{"ref":"2"}})";
+  const std::string external = R"([{"name":"a","profile":"2"},{"name":"c"}])";
+  const json::object whole = written(run(hub, external), true);
+  options_.counts_only = true;
+  const auto counted = run(hub, external);
+  EXPECT_EQ(json::write(written(counted, true)), json::write(whole));
+  EXPECT_EQ(count(whole, "update"), 1);
+  const Status changes = counted->comparison.changes({}, [](const Change&) { return Status{}; }, {});
+  ASSERT_FALSE(changes);
+  EXPECT_EQ(changes.error().code, "plan.counts-only");
+}
+
 }  // namespace
 }  // namespace twinstep::plan

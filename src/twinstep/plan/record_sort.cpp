@@ -25,10 +25,8 @@ uint64_t high_of(std::string_view id) { return big_endian(id); }
 uint64_t low_of(std::string_view id) { return id.size() > 8 ? big_endian(id.substr(8)) : 0; }
 
 template <class T>
-void put(std::string& out, T number) {
-  char bytes[sizeof number];
-  std::memcpy(bytes, &number, sizeof number);
-  out.append(bytes, sizeof number);
+void put(char* out, T number) {
+  std::memcpy(out, &number, sizeof number);
 }
 template <class T>
 T get(const char* at) {
@@ -55,11 +53,13 @@ Status RecordSorter::add(const Record& record) {
     keys_.reserve(std::min<size_t>(expected, 4096));
   }
   keys_.push_back({high_of(record.id), low_of(record.id), static_cast<uint32_t>(arena_.size())});
-  put(arena_, record.detail_offset);
-  put(arena_, record.item_hash);
-  put(arena_, record.detail_size);
-  put(arena_, record.flags);
-  put(arena_, static_cast<uint16_t>(record.id.size()));
+  char head[kHeadBytes];
+  put(head, record.detail_offset);
+  put(head + 8, record.item_hash);
+  put(head + 16, record.detail_size);
+  put(head + 20, record.flags);
+  put(head + 22, static_cast<uint16_t>(record.id.size()));
+  arena_.append(head, kHeadBytes);
   arena_.append(record.id);
   arena_.append(reinterpret_cast<const char*>(record.hashes.data()), record.hashes.size());
   return {};

@@ -57,7 +57,7 @@ class Collector {
   Status add_device(std::string_view id, std::string_view item, uint16_t flags) {
     for (size_t i = 0; i < hashes_.size(); ++i) hashes_[i] = rules.uses(i) ? hash_of(detail.values[i]) : 0;
     scratch_.clear();
-    append_detail(detail, scratch_);
+    append_detail(detail, options.counts_only, scratch_);
     const uint64_t offset = details_.size();
     TRY(details_.write(scratch_));
     ++devices;

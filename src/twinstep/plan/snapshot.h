@@ -17,6 +17,7 @@ struct SnapshotOptions {
   std::string folder = "/tmp";          ///< for temporary files, which have no name from the start
   size_t sort_bytes = 12 * 1024 * 1024;  ///< records sorted in memory at a time; at least 64 KiB
   bool keep_hub_tags = false;           ///< so that Change::hub_tags is filled
+  bool counts_only = false;  ///< for counts and problems without the changes themselves: half as much goes to disk
 };
 
 /// Whether a listing was complete, and what could not be read.

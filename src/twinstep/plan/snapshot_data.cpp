@@ -1,24 +1,27 @@
 #include "twinstep/plan/snapshot_data.h"
 
 #include <algorithm>
+#include <array>
 
 namespace twinstep::plan {
 
 namespace {
 
 constexpr size_t kWindowBytes = 16 * 1024;
+constexpr size_t kMostDigits = 10;  // bytes of a 64-bit number
 
-void put_number(std::string& out, uint64_t number) {
+char* put_number(char* out, uint64_t number) {
   while (number >= 0x80) {
-    out.push_back(static_cast<char>(number | 0x80));
+    *out++ = static_cast<char>(number | 0x80);
     number >>= 7;
   }
-  out.push_back(static_cast<char>(number));
+  *out++ = static_cast<char>(number);
+  return out;
 }
 
-void put_text(std::string& out, std::string_view text) {
-  put_number(out, text.size());
-  out.append(text);
+char* put_text(char* out, std::string_view text) {
+  out = put_number(out, text.size());
+  return std::copy(text.begin(), text.end(), out);
 }
 
 /// Takes apart what append_detail wrote.
@@ -51,14 +54,24 @@ class Pieces {
 
 }  // namespace
 
-void append_detail(const Detail& detail, std::string& out) {
-  put_number(out, static_cast<uint64_t>(detail.place.page));
-  put_number(out, detail.place.index);
-  for (const std::string_view text :
-       {detail.id, detail.etag, detail.twin_etag, detail.status_reason, detail.owner, detail.tags, detail.problem}) {
-    put_text(out, text);
-  }
-  for (const std::string_view value : detail.values) put_text(out, value);
+void append_detail(const Detail& detail, bool names_only, std::string& out) {
+  const std::string_view nothing;
+  const std::array texts = names_only
+                               ? std::array{detail.id, nothing, nothing, nothing, detail.owner, nothing, detail.problem}
+                               : std::array{detail.id,    detail.etag, detail.twin_etag, detail.status_reason,
+                                            detail.owner, detail.tags, detail.problem};
+  const std::span<const std::string_view> values(detail.values.data(), names_only ? 0 : detail.values.size());
+  const size_t begin = out.size();
+  size_t room = kMostDigits * (2 + texts.size() + values.size());
+  for (const std::string_view text : texts) room += text.size();
+  for (const std::string_view value : values) room += value.size();
+  out.resize(begin + room);
+  char* at = out.data() + begin;
+  at = put_number(at, static_cast<uint64_t>(detail.place.page));
+  at = put_number(at, detail.place.index);
+  for (const std::string_view text : texts) at = put_text(at, text);
+  for (const std::string_view value : values) at = put_text(at, value);
+  out.resize(static_cast<size_t>(at - out.data()));
 }
 
 Result<const Detail*> DetailReader::read(uint64_t offset, uint32_t size) {

@@ -20,7 +20,8 @@ struct Detail {
   std::vector<std::string_view> values;                          // one per TagSpec; empty = no value
 };
 
-void append_detail(const Detail& detail, std::string& out);
+/// With `names_only`, place, id, owner and problem alone; the rest is read back as empty.
+void append_detail(const Detail& detail, bool names_only, std::string& out);
 
 struct Snapshot::Data {
   size_t tag_count = 0;

@@ -1,7 +1,9 @@
 #include "twinstep/providers/list_cutter.h"
 
-#include <algorithm>
+#include <bit>
 
+#include "twinstep/json/byte_masks.h"
+#include "twinstep/json/canonical.h"
 #include "twinstep/json/json.h"
 
 namespace twinstep::providers {
@@ -11,18 +13,6 @@ namespace {
 constexpr size_t kLongestItem = 1 << 20;
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-/// How many bytes from the front change nothing about where in an item we are.
-size_t plain_run(std::string_view text, bool in_string) {
-  size_t i = 0;
-  if (in_string) {
-    while (i < text.size() && text[i] != '"' && text[i] != '\\') ++i;
-  } else {
-    while (i < text.size() && text[i] != '"' && text[i] != '{' && text[i] != '}' && text[i] != '[' && text[i] != ']')
-      ++i;
-  }
-  return i;
-}
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
@@ -79,20 +69,72 @@ Status ListCutter::feed(std::string_view chunk, const Sink& item, const BrokenSi
     return begin(false, item, broken);
   }
   if (form_ == Form::kLines) return lines(chunk, item, broken);
-  for (size_t i = 0; i < chunk.size(); ++i) {
-    if (item_depth_ > 0 && !escaped_) {
-      const size_t run = plain_run(chunk.substr(i), in_string_);
-      const std::string_view plain = chunk.substr(i, run);
-      line_ += static_cast<uint64_t>(std::count(plain.begin(), plain.end(), '\n'));
-      if (text_.size() <= kLongestItem) text_.append(plain);
-      i += run;
-      if (i == chunk.size()) return {};
+  while (!chunk.empty() && why_incomplete_.empty()) {
+    if (item_depth_ > 0 && chunk.size() >= json::ByteMasks::kBlock) {
+      TRY_ASSIGN(const size_t passed, inside_item(chunk, item, broken));
+      chunk.remove_prefix(passed);
+      if (passed > 0) continue;
     }
-    if (!why_incomplete_.empty()) return {};
-    if (chunk[i] == '\n') ++line_;
-    TRY(stream(chunk[i], item, broken));
+    const char c = chunk.front();
+    chunk.remove_prefix(1);
+    if (c == '\n') ++line_;
+    TRY(stream(c, item, broken));
   }
   return {};
+}
+
+/// Passes over what stream() would do byte by byte inside of an item, 64 bytes at a time, to the item's end at most, and
+/// says how many bytes that were. Leaves whatever is out of the ordinary to stream().
+Result<size_t> ListCutter::inside_item(std::string_view chunk, const Sink& item, const BrokenSink& broken) {
+  constexpr size_t kBlock = json::ByteMasks::kBlock;
+  size_t at = 0;
+  for (; at + kBlock <= chunk.size() && text_.size() + at + kBlock <= kLongestItem; at += kBlock) {
+    const json::ByteMasks masks(chunk.data() + at);
+    bool escaped_next = escaped_;
+    uint64_t strings = json::ByteMasks::parity(masks.quotes & ~masks.escaped(escaped_next));
+    if (in_string_) strings = ~strings;
+    if ((masks.backslashes & ~strings) != 0) break;
+    for (uint64_t brackets = masks.brackets & ~strings; brackets != 0; brackets &= brackets - 1) {
+      const auto bit = static_cast<size_t>(std::countr_zero(brackets));
+      const char c = chunk[at + bit];
+      if (c == '{' || c == '[') {
+        levels_.emplace_back().open = c;
+        continue;
+      }
+      const bool fits = (levels_.back().open == '{') == (c == '}');
+      if (fits && levels_.size() > item_depth_) {
+        levels_.pop_back();
+        continue;
+      }
+      line_ += static_cast<uint64_t>(std::popcount(masks.newlines & ((uint64_t{1} << bit) - 1)));
+      in_string_ = escaped_ = false;
+      at += bit + 1;
+      text_.append(chunk.data(), at);
+      if (!fits) {
+        give_up("a bracket closes that was not open");
+      } else {
+        levels_.pop_back();
+        TRY(end_item(c, item, broken));
+      }
+      return at;
+    }
+    line_ += static_cast<uint64_t>(std::popcount(masks.newlines));
+    in_string_ = (strings >> (kBlock - 1)) != 0;
+    escaped_ = escaped_next;
+  }
+  text_.append(chunk.data(), at);
+  return at;
+}
+
+Status ListCutter::end_item(char c, const Sink& item, const BrokenSink& broken) {
+  item_depth_ = 0;
+  std::string text;
+  text.swap(text_);
+  const Status done = c == '}' ? item(text, item_line_)
+                               : broken(std::string_view(text).substr(0, 200), item_line_, "not a JSON object");
+  text.clear();
+  text_.swap(text);  // keeps the buffer
+  return done;
 }
 
 Status ListCutter::lines(std::string_view chunk, const Sink& item, const BrokenSink& broken) {
@@ -182,15 +224,7 @@ Status ListCutter::stream(char c, const Sink& item, const BrokenSink& broken) {
       if (list_level) TRY(end_of_scalar(broken));
       const bool item_ends = in_item && levels_.size() == item_depth_;
       levels_.pop_back();
-      if (!item_ends) return {};
-      item_depth_ = 0;
-      std::string text;
-      text.swap(text_);
-      const Status done = c == '}' ? item(text, item_line_)
-                                   : broken(std::string_view(text).substr(0, 200), item_line_, "not a JSON object");
-      text.clear();
-      text_.swap(text);  // keeps the buffer
-      return done;
+      return item_ends ? end_item(c, item, broken) : Status{};
     }
     case ':':
       if (!in_item && !levels_.empty()) levels_.back().expects_key = false;

@@ -40,6 +40,8 @@ class ListCutter {
   Status begin(bool last, const Sink& item, const BrokenSink& broken);
   Form form_of(std::string_view head) const;
   Status lines(std::string_view chunk, const Sink& item, const BrokenSink& broken);
+  Result<size_t> inside_item(std::string_view chunk, const Sink& item, const BrokenSink& broken);
+  Status end_item(char c, const Sink& item, const BrokenSink& broken);
   Status stream(char c, const Sink& item, const BrokenSink& broken);
   Status end_of_scalar(const BrokenSink& broken);
   void give_up(std::string_view why);

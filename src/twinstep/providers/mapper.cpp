@@ -122,8 +122,14 @@ class PointerMapper final : public Mapper {
     for (auto field : object) {
       simdjson::ondemand::field member;
       if (const auto e = std::move(field).get(member)) return e;
-      std::string_view key;
-      if (const auto e = member.unescaped_key().get(key)) return e;
+      // The raw name is the name unless it holds an escape.
+      const char* raw = member.key().raw();
+      size_t size = 0;
+      while (raw[size] != '"' && raw[size] != '\\') ++size;
+      std::string_view key(raw, size);
+      if (raw[size] == '\\') {
+        if (const auto e = member.unescaped_key().get(key)) return e;
+      }
       for (const Place& wanted : place.inside) {
         if (wanted.name != key) continue;
         if (const auto e = read_value(member.value(), wanted)) return e;
