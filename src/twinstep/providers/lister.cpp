@@ -281,6 +281,7 @@ Result<std::string> Lister::walk_list(const PageSource& source, const Scope& sco
     }
     if (page.total) proof_.stated_total = walk.total = page.total;
     if (page.end_by_status && walk.pages == 0 && walk.items == 0) {
+      ++proof_.pages;  // an answer, though a doubtful one: an empty list that proves nothing
       return fmt::format("the first page answered {}: nothing is listed there, or the address is wrong", page.status);
     }
     if (page.end_by_status || page.items == 0) {

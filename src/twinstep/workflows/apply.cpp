@@ -80,7 +80,8 @@ Status bulk_calls(DeviceWriter& writer, const ChangeSource& changes) {
   std::vector<plan::Change> batch;
   TRY(changes([&](const plan::Change& change) -> Status {
     if (!is_create_or_delete(change.op)) return {};
-    if (change.op == Op::kDelete && !writer.may_delete(change)) return {};
+    if (change.op == Op::kDelete)
+      if (std::string why = writer.why_kept(change); !why.empty()) return writer.skipped(change, std::move(why));
     batch.push_back(change);
     if (batch.size() < kBulkSize) return {};
     TRY(writer.bulk(batch));

@@ -102,7 +102,7 @@ Result<std::string> DeviceWriter::make(const plan::Change& change) {
     case Op::kDelete: return remove(change);
     case Op::kAdopt: return write_tags(change);
     case Op::kDisable:
-      if (!may_delete(change)) return std::string("not confirmed absent outside");
+      if (std::string why = why_kept(change); !why.empty()) return why;
       return set_enabled(change, false);
     case Op::kUpdate: break;
   }
@@ -127,7 +127,7 @@ Result<std::string> DeviceWriter::create(const plan::Change& change) {
 }
 
 Result<std::string> DeviceWriter::remove(const plan::Change& change) {
-  if (!may_delete(change)) return std::string("not confirmed absent outside");
+  if (std::string why = why_kept(change); !why.empty()) return why;
   auto gone = context_.hub.delete_device(change.id, change.etag, call_);
   if (gone || gone.error().kind == ErrorKind::kNotFound) return std::string();
   if (gone.error().kind == ErrorKind::kConflict) return std::string(kChanged);
@@ -171,24 +171,19 @@ Result<std::string> DeviceWriter::set_enabled(const plan::Change& change, bool e
   return fail(std::move(written).error());
 }
 
-bool DeviceWriter::may_delete(const plan::Change& change) {
+std::string DeviceWriter::why_kept(const plan::Change& change) {
   {
     std::scoped_lock lock(mutex_);
-    if (!report_.deletes_stopped.empty()) {
-      ++report_.rows[change.op].skipped;
-      return false;
-    }
+    if (!report_.deletes_stopped.empty()) return "deleting had stopped before";
   }
   const auto absent = confirmed_absent(context_, change, call_);
-  if (absent && *absent) return true;
+  if (!absent) return absent.error().what;
+  if (*absent) return {};
+  std::string why = fmt::format("{} is in {} although its list lacked it: the list was not complete, so nothing more is deleted",
+                                change.id.value, context_.link.external);
   std::scoped_lock lock(mutex_);
-  if (absent) {
-    report_.deletes_stopped = fmt::format("{} is in {} although its list lacked it: the list was not complete, so nothing more is deleted",
-                                          change.id.value, context_.link.external);
-  } else if (report_.skipped.size() < kListed) {
-    report_.skipped.push_back({change.id, change.op, absent.error().what});
-  }
-  return false;
+  report_.deletes_stopped = why;
+  return why;
 }
 
 Result<bool> DeviceWriter::already_so(const plan::Change& change) {

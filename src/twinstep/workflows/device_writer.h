@@ -10,7 +10,7 @@ namespace twinstep::workflows {
 
 /// Makes changes of single devices or batches, keeps the report and the journal.
 ///
-/// Threads   single() from several threads; bulk(), may_delete() and flush() from one at a time.
+/// Threads   single() from several threads; bulk(), why_kept() and flush() from one at a time.
 /// Errors    only what makes going on pointless: kDenied, kCancelled, the state file. Everything else is the device's.
 class DeviceWriter {
  public:
@@ -18,8 +18,8 @@ class DeviceWriter {
 
   Status single(const plan::Change& change);
   Status bulk(const std::vector<plan::Change>& batch);
-  /// Looks a device up in the external system before it is deleted or disabled. False: it stays, and the report says so.
-  bool may_delete(const plan::Change& change);
+  /// Looks a device up in the external system before it is deleted or disabled. The reason why it stays; empty = go.
+  std::string why_kept(const plan::Change& change);
 
   Status done(const plan::Change& change);
   Status failed(const plan::Change& change, std::string reason);

@@ -95,10 +95,11 @@ Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& wr
     auto blob = context.blobs->write_blob(container.name(), container.blob(), call);
     TRY(changes([&](const plan::Change& change) -> Status {
       if (!goes_by_job(change)) return {};
-      if (change.op == Op::kDelete && !writer.may_delete(change)) {
-        left_out.emplace(change.id.value, true);
-        return {};
-      }
+      if (change.op == Op::kDelete)
+        if (std::string why = writer.why_kept(change); !why.empty()) {
+          left_out.emplace(change.id.value, true);
+          return writer.skipped(change, std::move(why));
+        }
       azure::BulkEntry entry;
       entry.id = change.id;
       if (change.op == Op::kDelete) {

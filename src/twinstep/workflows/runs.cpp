@@ -101,6 +101,7 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
   outcome.counts = head.counts;
   outcome.verdict = head.verdict;
   outcome.why_withheld = planned->why_withheld;
+  outcome.problems = planned->comparison->problems();
   const plan::Permit proven = planned->permit(true);
   const plan::Permit permit{proven.deletes && (head.verdict.ok() || outcome.approved) && head.why_withheld.empty(), proven.updates};
   const ChangeSource source = [&](const plan::ChangeSink& sink) {
@@ -144,6 +145,7 @@ Result<RunOutcome> synchronize(LinkContext& context, const BeforeApply& before, 
   outcome.counts = planned->counts;
   outcome.verdict = planned->verdict;
   outcome.why_withheld = planned->why_withheld;
+  outcome.problems = planned->comparison->problems();
   const plan::Permit permit = planned->permit(false);
   outcome.made = counts_of(planned->counts, permit);
   outcome.estimate = estimate(context, outcome.made);
