@@ -35,6 +35,7 @@ struct Ask {
   double cost = 1;
   std::vector<http::Header> headers = {};
   Secret body = {};
+  bool once = false;       // a second one, even if only the answer to the first was lost, does harm
   bool takes_400 = false;  // a bulk result comes with status 400
 };
 
@@ -289,6 +290,7 @@ class RestIotHubClient final : public IotHubClient {
     ask.kind = HubOperation::kJob;
     ask.right = HubRight::kRegistryWrite;
     ask.repeat = Repeat::kIfNotStarted;
+    ask.once = true;
     ask.body = std::move(body);
     Result<Job> job = read(send(ask, call), ask, wire::read_job);
     if (job) return job;
@@ -336,6 +338,7 @@ class RestIotHubClient final : public IotHubClient {
     request.max_response_bytes = kMaxAnswer;
     // Repeating is done here: every try must be paid from the budget, and a refusal must hold up all other callers.
     request.repeat = Repeat::kNever;
+    request.once = ask.once;
     return request;
   }
 

@@ -70,12 +70,16 @@ json::object outcome_json(const workflows::RunOutcome& outcome) {
     return out;
   };
   json::array tripped;
+  json::array problems;
+  for (const auto& one : outcome.problems)
+    problems.push_back(json::object{{"kind", plan::to_string(one.kind)}, {"side", one.side}, {"place", one.place}, {"deviceId", one.id}, {"text", one.text}});
   for (const auto& one : outcome.verdict.tripped) tripped.push_back(json::object{{"rule", one.rule}, {"text", one.text}});
   return {{"counts", plan::to_json(outcome.counts)},
           {"results", rows},
           {"doneBefore", outcome.report.done_before},
           {"failed", devices(outcome.report.failed)},
           {"skipped", devices(outcome.report.skipped)},
+          {"problems", problems},
           {"guard", tripped},
           {"deletesStopped", outcome.report.deletes_stopped},
           {"interrupted", outcome.report.interrupted}};
@@ -117,6 +121,7 @@ int finish(const CommandLine& line, const workflows::RunOutcome& outcome) {
     print(json::write(outcome_json(outcome)) + "\n");
   } else {
     print(outcome_text(outcome));
+    if (!outcome.problems.empty()) print("left alone:\n" + plan::problems_text(outcome.problems));
     if (!outcome.approved)
       for (const auto& tripped : outcome.verdict.tripped) print(fmt::format("guard: {}\n", tripped.text));
   }

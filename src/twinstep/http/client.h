@@ -49,6 +49,9 @@ struct Request {
                                             ///< once the sink has been given bytes
   uint64_t max_response_bytes = 64ull << 20;  ///< of a collected body; more is kCorrupt "http.too-large"
   Repeat repeat = Repeat::kNever;
+  /// Never on the wire twice: takes a new connection, because a transport sends a request again by itself when a kept
+  /// connection breaks before the answer begins.
+  bool once = false;
   std::string operation;                    ///< for logs and errors: "get device"; never holds a secret
   Millis try_timeout{100'000};              ///< one try; the call's deadline bounds all
 };

@@ -31,7 +31,7 @@ struct Change {
                               ///< kCreate and kAdopt; "{}" = nothing to write
   std::vector<std::string> secret_tags;  ///< names of secret tags to write as well, in TagSpec::name() form
   Secret secret_values;                  ///< their JSON object, same shape as `tags`; empty in a change from a plan file
-  Secret hub_tags;  ///< kUpdate, kAdopt: all tags of the twin as listed, when the snapshot kept them (SnapshotOptions)
+  Secret hub_tags;  ///< all but kCreate: all tags of the twin as listed, when the snapshot kept them (SnapshotOptions)
 };
 
 /// `tags` and `secret_values` merged: what goes to the hub as a JSON merge patch.

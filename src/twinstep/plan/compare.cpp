@@ -375,6 +375,8 @@ Change build(const Comparison::Data& data, const Kept& kept, const Detail* hub, 
   if (hub != nullptr) {
     change.etag = Etag(std::string(hub->etag));
     change.twin_etag = Etag(std::string(hub->twin_etag));
+    // Also for deletes: a look-up outside finds a device by its tags.
+    if (data.keeps_hub_tags) change.hub_tags = Secret(hub->tags.empty() ? std::string("{}") : std::string(hub->tags));
   }
   if (external == nullptr) {
     change.reason = "in the hub, not in " + name;
@@ -411,9 +413,6 @@ Change build(const Comparison::Data& data, const Kept& kept, const Detail* hub, 
   if (any_secret) {
     change.secret_values = Secret(tags_object(
         rules.tags, external->values, [&](size_t i) { return written[i] && rules.tags[i].secret; }, nullptr));
-  }
-  if (hub != nullptr && data.keeps_hub_tags) {
-    change.hub_tags = Secret(hub->tags.empty() ? std::string("{}") : std::string(hub->tags));
   }
   return change;
 }

@@ -26,9 +26,13 @@ Verdict check_limits(const Counts& counts, const config::Limits& limits, const s
   Verdict verdict;
   if (external_empty) {
     verdict.permit = {false, false};
-    std::string text = "the external list is empty, so nothing is changed; check the account, its rights and the filter of the list";
-    for (const std::string& why : why_withheld) text += " (" + why + ")";
-    verdict.tripped.push_back({"empty", 0, 1, std::move(text)});
+    std::string doubts;
+    for (const std::string& why : why_withheld) doubts += (doubts.empty() ? " (" : "; ") + why;
+    if (!doubts.empty()) doubts += ")";
+    verdict.tripped.push_back({"empty", 0, 1,
+                               fmt::format("the external list is empty{}, so nothing is changed; check the account, its "
+                                           "rights and the filter of the list",
+                                           doubts)});
   } else if (!why_withheld.empty()) {
     verdict.permit.deletes = false;
     std::string text = "deletes are withheld: ";

@@ -103,14 +103,17 @@ std::string summary_text(const PlanHead& head) {
     if (!head.verdict.permit.deletes) out += "  without approval nothing is deleted or disabled\n";
     if (!head.verdict.permit.updates) out += "  without approval nothing is updated\n";
   }
-  if (!head.problems.empty()) {
-    out += "\nProblems\n";
-    for (const Problem& one : head.problems) {
-      out += fmt::format("  {:<8}  {}", to_string(one.kind), printable(one.side));
-      if (!one.place.empty()) out += fmt::format(", {}", printable(one.place));
-      if (!one.id.empty()) out += fmt::format(", {}", printable(one.id));
-      out += fmt::format(": {}\n", printable(one.text));
-    }
+  if (!head.problems.empty()) out += "\nProblems\n" + problems_text(head.problems);
+  return out;
+}
+
+std::string problems_text(const std::vector<Problem>& problems) {
+  std::string out;
+  for (const Problem& one : problems) {
+    out += fmt::format("  {:<8}  {}", to_string(one.kind), printable(one.side));
+    if (!one.place.empty()) out += fmt::format(", {}", printable(one.place));
+    if (!one.id.empty()) out += fmt::format(", {}", printable(one.id));
+    out += fmt::format(": {}\n", printable(one.text));
   }
   return out;
 }

@@ -28,6 +28,9 @@ class ChangeGroups {
   std::array<Group, 5> groups_;
 };
 
+/// One line per device or line that could not be taken, with its place: "  invalid   external, line 3: ...\n".
+std::string problems_text(const std::vector<Problem>& problems);
+
 /// One line per change as in ChangeGroups: "  + create   dev-1   in thingpark, not in the hub\n".
 std::string change_text(const Change& change);
 

@@ -88,7 +88,7 @@ class Checks {
     add(what, proof, "list devices", false, fmt::format("{} devices, {} invalid", good, bad));
     if (proof && good == 0)
       results.push_back({fmt::format("external system {}: devices", context_.link.external), false,
-                         bad ? first_bad : "the list is empty", "check the account, its rights and the filter of the list"});
+                         bad ? first_bad : proof->complete || proof->why_incomplete.empty() ? "the list is empty" : "the list is empty: " + proof->why_incomplete, "check the account, its rights and the filter of the list"});
   }
 
   std::vector<CheckResult> results;

@@ -10,7 +10,7 @@ namespace twinstep::workflows {
 
 /// Makes changes of single devices or batches, keeps the report and the journal.
 ///
-/// Threads   single() from several threads; bulk(), may_delete() and flush() from one at a time.
+/// Threads   single() from several threads; bulk(), why_kept() and flush() from one at a time.
 /// Errors    only what makes going on pointless: kDenied, kCancelled, the state file. Everything else is the device's.
 class DeviceWriter {
  public:

@@ -54,11 +54,13 @@ Result<azure::Job> JobRunner::create(bool import, std::string_view blob, bool id
   bool lost_answer = false;
   bool told = false;
   for (;;) {
-    if (lost_answer) {
-      // Our job may exist: look before asking again.
+    if (lost_answer || told) {
+      // Our job may exist: look before asking again. A job that keeps the hub busy is ours only when it bears our name.
       TRY_ASSIGN(const auto jobs, context_.hub.list_jobs(call));
-      for (const azure::Job& job : jobs)
-        if (!known.contains(job.id.value) && may_be_ours(job, import, blob)) return job;
+      for (const azure::Job& job : jobs) {
+        const bool named = (import ? job.input_blob : job.output_blob) == blob;
+        if (!known.contains(job.id.value) && may_be_ours(job, import, blob) && (lost_answer || named)) return job;
+      }
     }
     auto made = ask();
     if (made) return made;

@@ -131,6 +131,7 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
   outcome.counts = head.counts;
   outcome.verdict = head.verdict;
   outcome.why_withheld = planned->why_withheld;
+  outcome.problems = planned->comparison->problems();
   const plan::Permit permit = planned->permit(true);  // the guard has spoken above
   const ChangeSource fresh = [&](const plan::ChangeSink& sink) { return planned->comparison->changes(permit, sink, call); };
   if (!resumed) {
@@ -171,6 +172,7 @@ Result<RunOutcome> synchronize(LinkContext& context, const BeforeApply& before, 
   outcome.counts = planned->counts;
   outcome.verdict = planned->verdict;
   outcome.why_withheld = planned->why_withheld;
+  outcome.problems = planned->comparison->problems();
   const plan::Permit permit = planned->permit(false);
   outcome.made = counts_of(planned->counts, permit);
   outcome.estimate = estimate(context, outcome.made);

@@ -13,6 +13,7 @@ struct RunOutcome {
   Estimate estimate;
   ApplyReport report;
   std::vector<std::string> why_withheld;
+  std::vector<plan::Problem> problems;  ///< of the listings, as in the plan
 };
 
 /// Hears the plan and the estimate before anything is changed.
