@@ -25,6 +25,16 @@ bool parse_with(const char* format, const std::string& text, date::sys_seconds& 
   return !in.fail() && in.peek() == std::istringstream::traits_type::eof();
 }
 
+/// Two digits on both sides of every colon: of anything else the library computes with numbers that are none.
+bool clock_is_digits(std::string_view text) {
+  const auto digits = [&](size_t at) {
+    return at + 1 < text.size() && text[at] >= '0' && text[at] <= '9' && text[at + 1] >= '0' && text[at + 1] <= '9';
+  };
+  for (size_t at = text.find(':'); at != std::string_view::npos; at = text.find(':', at + 1))
+    if (at < 2 || !digits(at - 2) || !digits(at + 1)) return false;
+  return true;
+}
+
 tl::unexpected<Error> bad(std::string_view text) {
   return fail(ErrorKind::kInvalid, "time.format", fmt::format("'{}' is not a time", text.substr(0, 64)));
 }
@@ -43,6 +53,7 @@ Result<SystemTime> parse_iso(std::string_view text) {
     fixed.erase(dot, end - dot);
   }
   if (!fixed.empty() && (fixed.back() == 'Z' || fixed.back() == 'z')) fixed.pop_back();
+  if (!clock_is_digits(fixed)) return bad(text);
   date::sys_seconds out;
   if (parse_with("%FT%T", fixed, out) || parse_with("%FT%T%Ez", fixed, out)) return SystemTime(out) + fraction;
   return bad(text);
@@ -50,7 +61,7 @@ Result<SystemTime> parse_iso(std::string_view text) {
 
 Result<SystemTime> parse_http_date(std::string_view text) {
   const std::string copy(text.substr(0, 64));
-  if (copy.find('.') != std::string::npos) return bad(text);
+  if (copy.find('.') != std::string::npos || !clock_is_digits(copy)) return bad(text);
   date::sys_seconds out;
   for (const char* format : {"%a, %d %b %Y %T GMT", "%A, %d-%b-%y %T GMT", "%a %b %e %T %Y"})
     if (parse_with(format, copy, out)) return out;
