@@ -69,6 +69,7 @@ struct Response {
 /// Sends requests. Any HTTP status is a Response, not an error: what a status means is the caller's business.
 ///
 /// Threads   any method, any thread, at the same time; connections are kept per thread.
+///           A sink or body source must not send() on its own thread: the thread's connection is in use.
 /// Blocking  returns before call.deadline, and within 100 ms of call.stop.
 /// Errors    kUnavailable (no connection was made, code "http.no-connection", or TLS failed: nothing was sent), kTimeout (no
 ///           complete answer, also after a broken transfer: the effect is unknown), kCancelled, kCorrupt (too large, not HTTP),
