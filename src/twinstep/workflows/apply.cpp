@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "twinstep/azure/iothub_limits.h"
 #include "twinstep/base/units.h"
 #include "twinstep/workflows/device_writer.h"
 #include "twinstep/workflows/import_file.h"
@@ -17,15 +18,10 @@ constexpr size_t kBulkSize = 100;    // azure.md 1.6
 constexpr uint64_t kFewChanges = 5;  // up to here single calls: their answers are the clearest
 constexpr int kCrew = 8;
 
-struct Rates {
-  double registry;      // operations a second
-  double twin_updates;  // a second
-};
-Rates rates_of(const config::Hub& hub) {
-  const bool large = hub.tier == config::Tier::kS3 || hub.tier == config::Tier::kB3;
-  const bool medium = hub.tier == config::Tier::kS2 || hub.tier == config::Tier::kB2;
-  const double units = hub.units;
-  return {(large ? 5000.0 : 100.0) / 60.0 * units, large ? 250.0 * units : medium ? std::max(50.0, 5.0 * units) : 50.0};
+/// What the link's hub allows a second, by its tier and units.
+double rate_of(const config::Hub& hub, azure::HubOperation operation) {
+  static_assert(static_cast<int>(azure::HubTier::kS3) == static_cast<int>(config::Tier::kS3));
+  return azure::hub_quota(static_cast<azure::HubTier>(hub.tier), hub.units, operation).per_second();
 }
 
 bool is_create_or_delete(Op op) { return op == Op::kCreate || op == Op::kDelete; }
@@ -49,10 +45,11 @@ Estimate estimate(const LinkContext& context, const plan::Counts& counts) {
   out.method = job ? Method::kImportJob : bulk > kFewChanges ? Method::kBulk : Method::kSingle;
   const uint64_t bulk_calls = out.method == Method::kBulk ? (bulk + kBulkSize - 1) / kBulkSize : out.method == Method::kImportJob ? 1 : bulk;
   out.calls = bulk_calls + counts.updates + counts.adopts + 2 * counts.disables + 2 * counts.enables;
-  const Rates rates = rates_of(context.hub_config);
   // A job works off its lines at about the rate of registry operations (azure.md 1.10).
-  const double seconds = static_cast<double>(bulk + 2 * counts.disables + 2 * counts.enables) / rates.registry +
-                         static_cast<double>(counts.updates + counts.adopts) / rates.twin_updates;
+  const double seconds = static_cast<double>(bulk + 2 * counts.disables + 2 * counts.enables) /
+                             rate_of(context.hub_config, azure::HubOperation::kRegistry) +
+                         static_cast<double>(counts.updates + counts.adopts) /
+                             rate_of(context.hub_config, azure::HubOperation::kTwinUpdate);
   out.time = Millis{static_cast<Millis::rep>(std::ceil(seconds * 1000.0))};
   return out;
 }

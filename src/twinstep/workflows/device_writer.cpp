@@ -37,6 +37,18 @@ constexpr const char* kChanged = "the device changed since the plan was made; th
 
 }  // namespace
 
+Result<azure::BulkEntry> bulk_entry(const plan::Change& change) {
+  azure::BulkEntry entry;
+  entry.id = change.id;
+  if (change.op == Op::kDelete) {
+    entry.mode = azure::BulkMode::kDeleteIfMatchEtag;
+    entry.etag = change.etag;
+  } else {
+    TRY_ASSIGN(entry.tags, plan::tags_to_write(change));
+  }
+  return entry;
+}
+
 DeviceWriter::DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, const ConfirmedAbsent& confirmed,
                            const Call& call)
     : context_(context), plan_(std::move(plan)), total_(total), confirmed_(confirmed), call_(call) {}
@@ -216,14 +228,7 @@ Status DeviceWriter::bulk(const std::vector<plan::Change>& batch) {
   if (call_.stop.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
   std::vector<azure::BulkEntry> entries;
   for (const plan::Change& change : batch) {
-    azure::BulkEntry entry;
-    entry.id = change.id;
-    if (change.op == Op::kDelete) {
-      entry.mode = azure::BulkMode::kDeleteIfMatchEtag;
-      entry.etag = change.etag;
-    } else {
-      TRY_ASSIGN(entry.tags, plan::tags_to_write(change));
-    }
+    TRY_ASSIGN(azure::BulkEntry entry, bulk_entry(change));
     entries.push_back(std::move(entry));
   }
   auto answer = context_.hub.bulk(entries, call_);

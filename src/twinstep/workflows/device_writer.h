@@ -8,6 +8,9 @@
 
 namespace twinstep::workflows {
 
+/// A create or delete as an entry of a bulk call or a line of an import file. Errors  those of plan::tags_to_write().
+Result<azure::BulkEntry> bulk_entry(const plan::Change& change);
+
 /// Makes changes of single devices or batches, keeps the report and the journal.
 ///
 /// Threads   single() from several threads; bulk(), why_kept() and flush() from one at a time.

@@ -109,14 +109,7 @@ Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& wr
         if (!may) left_out.insert(change.id.value);
         if (!may) return {};
       }
-      azure::BulkEntry entry;
-      entry.id = change.id;
-      if (change.op == Op::kDelete) {
-        entry.mode = azure::BulkMode::kDeleteIfMatchEtag;
-        entry.etag = change.etag;
-      } else {
-        TRY_ASSIGN(entry.tags, plan::tags_to_write(change));
-      }
+      TRY_ASSIGN(const azure::BulkEntry entry, bulk_entry(change));
       return blob->write(azure::import_line(entry) + "\n");
     }));
     TRY(blob->finish());
