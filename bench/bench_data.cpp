@@ -109,14 +109,15 @@ void BenchData::append_listed(uint64_t row, std::string& out) const {
   const Kind kind = kind_of(place);
   const uint64_t device = kind == Kind::kOrphan || kind == Kind::kForeign ? place + devices_ : place;
   const uint64_t random = mixed(device);
-  fmt::format_to(std::back_inserter(out),
-                 R"({{"name":"{0:016X}","ref":"{1}","EUI":"{0:016X}","activationType":"OTAA","deviceProfileId":"{2}",)"
-                 R"("applicationEUI":"70B3D57ED00{3:05X}","networkAddress":"{4:08X}","healthState":"ACTIVE",)"
-                 R"("connectivityPlanId":"acme-cs/{5}","routeRefs":["{6}"],"coordinates":[{7:.4f},{8:.4f}],)"
-                 R"("statistics":{{"lastUplink":"2026-04-0{9}T01:02:03.000Z","meanRssi":-{10}.5,"spreadingFactor":{11}}}}})",
-                 random, device + 100'000'000, profile_of(random), random & 0x3FF, random >> 32, random % 12,
-                 random % 40 + 1000, static_cast<double>(random % 1'800'000) / 10'000.0,
-                 static_cast<double>(random % 900'000) / 10'000.0, random % 9 + 1, random % 60 + 50, random % 6 + 7);
+  fmt::format_to(
+      std::back_inserter(out),
+      R"({{"name":"{0:016X}","ref":"{1}","EUI":"{0:016X}","activationType":"OTAA","deviceProfileId":"{2}",)"
+      R"("applicationEUI":"70B3D57ED00{3:05X}","networkAddress":"{4:08X}","healthState":"ACTIVE",)"
+      R"("connectivityPlanId":"acme-cs/{5}","routeRefs":["{6}"],"coordinates":[{7:.4f},{8:.4f}],)"
+      R"("statistics":{{"lastUplink":"2026-04-0{9}T01:02:03.000Z","meanRssi":-{10}.5,"spreadingFactor":{11}}}}})",
+      random, device + 100'000'000, profile_of(random), random & 0x3FF, random >> 32, random % 12, random % 40 + 1000,
+      static_cast<double>(random % 1'800'000) / 10'000.0, static_cast<double>(random % 900'000) / 10'000.0,
+      random % 9 + 1, random % 60 + 50, random % 6 + 7);
 }
 
 }  // namespace twinstep::bench

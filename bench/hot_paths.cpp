@@ -41,7 +41,8 @@ const std::vector<std::string>& listed() {
   return items;
 }
 
-std::string joined(const std::vector<std::string>& items, std::string_view before, char between, std::string_view after) {
+std::string joined(const std::vector<std::string>& items, std::string_view before, char between,
+                   std::string_view after) {
   std::string out(before);
   for (const std::string& item : items) {
     if (&item != &items.front()) out += between;

@@ -42,9 +42,12 @@ Result<Options> options_of(const std::vector<std::string>& arguments) {
   };
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& name = arguments[i];
-    if (name == "--keep") out.keep = true;
-    else if (name == "--skip-duckdb") out.skip_duckdb = true;
-    else if (name == "--skip-jq") out.skip_jq = true;
+    if (name == "--keep")
+      out.keep = true;
+    else if (name == "--skip-duckdb")
+      out.skip_duckdb = true;
+    else if (name == "--skip-jq")
+      out.skip_jq = true;
     else if (name == "--devices" || name == "--runs" || name == "--folder") {
       if (i + 1 == arguments.size()) return wrong(name + " needs a value");
       const std::string& value = arguments[++i];
@@ -146,15 +149,21 @@ json::object figures_of(const ChildRun& run, const std::vector<double>& all) {
 
 Error ended(std::string_view name, const ChildRun& run) {
   return {ErrorKind::kUnavailable,
-          fmt::format("{} ended with {}: {}", name, run.exit_code, run.err.substr(0, 500)), "bench.failed", {}, 0, {}, {}};
+          fmt::format("{} ended with {}: {}", name, run.exit_code, run.err.substr(0, 500)),
+          "bench.failed",
+          {},
+          0,
+          {},
+          {}};
 }
 
 /// Names of counts in what a program printed, and what must stand there.
 bool agrees(const json::object& counts, const BenchData::Counts& expected, json::object& shown) {
   bool same = true;
-  for (const auto& [name, count] : {std::pair("create", expected.creates), std::pair("update", expected.updates),
-                                    std::pair("delete", expected.deletes), std::pair("adopt", expected.adopts),
-                                    std::pair("unchanged", expected.unchanged), std::pair("foreign", expected.foreign)}) {
+  for (const auto& [name, count] :
+       {std::pair("create", expected.creates), std::pair("update", expected.updates),
+        std::pair("delete", expected.deletes), std::pair("adopt", expected.adopts),
+        std::pair("unchanged", expected.unchanged), std::pair("foreign", expected.foreign)}) {
     const int64_t found = json::int_or(counts, name, -1);
     shown[name] = found;
     same = same && found == static_cast<int64_t>(count);
@@ -182,13 +191,23 @@ Result<json::object> time_twinstep(const Options& options, const DataFolder& fol
                                    bool& agree) {
   std::error_code ignored;
   const fs::path self = fs::read_symlink("/proc/self/exe", ignored);
-  const std::vector<std::string> command{(self.parent_path() / "twinstep").string(), "diff", "--summary", "--hub",
-                                         folder.hub(), "--external", folder.listing(), "--provider", "actility"};
+  const std::vector<std::string> command{(self.parent_path() / "twinstep").string(),
+                                         "diff",
+                                         "--summary",
+                                         "--hub",
+                                         folder.hub(),
+                                         "--external",
+                                         folder.listing(),
+                                         "--provider",
+                                         "actility"};
   std::vector<double> all;
-  TRY_ASSIGN(const ChildRun run, best_of(options.runs, command, [](const ChildRun& one) -> Result<double> {
-               if (one.exit_code != 0) return fail(ended("twinstep diff", one));
-               return one.seconds;
-             }, all));
+  TRY_ASSIGN(const ChildRun run, best_of(
+                                     options.runs, command,
+                                     [](const ChildRun& one) -> Result<double> {
+                                       if (one.exit_code != 0) return fail(ended("twinstep diff", one));
+                                       return one.seconds;
+                                     },
+                                     all));
   TRY_ASSIGN(const json::value printed, json::parse(run.out, "the answer of twinstep diff"));
   const json::object* counts = printed.is_object() ? json::object_at(printed.get_object(), "summary") : nullptr;
   json::object out = figures_of(run, all);
@@ -203,15 +222,16 @@ Result<json::object> time_duckdb(const Options& options, const DataFolder& folde
   json::object out;
   const auto answer = [](const ChildRun& run) { return json::parse(run.out, "the answer of duckdb_join.mjs"); };
   std::vector<double> all;
-  const auto run = best_of(options.runs, {"node", TWINSTEP_DUCKDB_JOIN, folder.hub(), folder.listing()},
-                           [&](const ChildRun& one) -> Result<double> {
-                             if (one.exit_code != 0) return fail(ended("duckdb_join.mjs", one));
-                             TRY_ASSIGN(const json::value printed, answer(one));
-                             // The query alone, so that starting node does not count against DuckDB.
-                             const json::value* took = json::at(printed, "/seconds");
-                             return took && took->is_number() ? took->to_number<double>() : one.seconds;
-                           },
-                           all);
+  const auto run = best_of(
+      options.runs, {"node", TWINSTEP_DUCKDB_JOIN, folder.hub(), folder.listing()},
+      [&](const ChildRun& one) -> Result<double> {
+        if (one.exit_code != 0) return fail(ended("duckdb_join.mjs", one));
+        TRY_ASSIGN(const json::value printed, answer(one));
+        // The query alone, so that starting node does not count against DuckDB.
+        const json::value* took = json::at(printed, "/seconds");
+        return took && took->is_number() ? took->to_number<double>() : one.seconds;
+      },
+      all);
   if (!run && (run.error().what.find("not installed") != std::string::npos ||
                run.error().what.find("ended with 127") != std::string::npos)) {
     out["skipped"] = "node or @duckdb/node-api is not installed";

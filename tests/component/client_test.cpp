@@ -31,12 +31,17 @@ class Sockets : public testing::Test {
     return client->send(request, call);
   }
   std::unique_ptr<Server> server;
-  std::unique_ptr<Client> client = make_transport({.ca_file = {}, .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
+  std::unique_ptr<Client> client =
+      make_transport({.ca_file = {}, .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
 };
 
 TEST_F(Sockets, MethodBodyAndHeadersArriveAsSent) {
   serve([](const ServerRequest& request) {
-    return ServerResponse{201, {{"X-Echo", std::string(request.header("x-mine"))}}, request.method + request.target + request.body, {}, false};
+    return ServerResponse{201,
+                          {{"X-Echo", std::string(request.header("x-mine"))}},
+                          request.method + request.target + request.body,
+                          {},
+                          false};
   });
   for (const char* method : {"GET", "PUT", "POST", "PATCH", "DELETE"}) {
     Request request;
@@ -148,7 +153,11 @@ TEST_F(Sockets, TlsNeedsTheRightAuthority) {
   ServerOptions options;
   options.tls_certificate = certificate->certificate;
   options.tls_key = certificate->key;
-  serve([](const ServerRequest& request) { return ServerResponse{200, {}, request.tls ? "tls" : "plain", {}, false}; }, options);
+  serve(
+      [](const ServerRequest& request) {
+        return ServerResponse{200, {}, request.tls ? "tls" : "plain", {}, false};
+      },
+      options);
   const std::string folder = testing::TempDir();
   const auto write = [&](const char* name, const std::string& text) {
     const std::string path = folder + name;
@@ -159,13 +168,16 @@ TEST_F(Sockets, TlsNeedsTheRightAuthority) {
   };
   Request request;
   request.url = url("/", "https");
-  auto trusting = make_transport({.ca_file = write("right.pem", authority->certificate()), .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
+  auto trusting = make_transport(
+      {.ca_file = write("right.pem", authority->certificate()), .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
   const auto answer = trusting->send(request, {});
   ASSERT_TRUE(answer) << answer.error().what;
   EXPECT_EQ(answer->body, "tls");
-  auto wary = make_transport({.ca_file = write("wrong.pem", other->certificate()), .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
+  auto wary = make_transport(
+      {.ca_file = write("wrong.pem", other->certificate()), .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
   EXPECT_EQ(wary->send(request, {}).error().code, "http.tls");
-  auto missing = make_transport({.ca_file = folder + "nowhere.pem", .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
+  auto missing =
+      make_transport({.ca_file = folder + "nowhere.pem", .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
   EXPECT_EQ(missing->send(request, {}).error().code, "http.ca-file");
 }
 

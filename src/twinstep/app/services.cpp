@@ -14,7 +14,8 @@ azure::HubTier tier_of(config::Tier tier) { return static_cast<azure::HubTier>(t
 static_assert(static_cast<int>(azure::HubTier::kS3) == static_cast<int>(config::Tier::kS3));
 
 /// Where tokens for the hub come from; `out.token_client` asks for them.
-Result<std::unique_ptr<http::Authenticator>> open_entra(const config::Entra& entra, LinkServices& out, Clock& clock, Rng& rng) {
+Result<std::unique_ptr<http::Authenticator>> open_entra(const config::Entra& entra, LinkServices& out, Clock& clock,
+                                                        Rng& rng) {
   azure::EntraApplication application;
   application.tenant = entra.tenant;
   application.client_id = entra.client_id;
@@ -57,8 +58,8 @@ void open_transport(LinkServices& out, const config::Config& config, Clock& cloc
   out.logged = http::with_log(*out.transport, clock);
 }
 
-Result<std::unique_ptr<providers::ExternalRegistry>> open_registry(const config::External& external, http::Client& client,
-                                                                   Clock& clock, Rng& rng) {
+Result<std::unique_ptr<providers::ExternalRegistry>> open_registry(const config::External& external,
+                                                                   http::Client& client, Clock& clock, Rng& rng) {
   TRY_ASSIGN(const providers::Definition definition, providers::load_definition(external.provider));
   auto registry = providers::open(definition, external.settings, client, clock, rng);
   if (!registry) return fail_within(std::move(registry), fmt::format("external system {}", external.name));
@@ -82,9 +83,10 @@ Result<const config::Link*> choose_link(const config::Config& config, const std:
   }
   if (config.links.size() == 1) return &config.links.front();
   if (config.links.empty())
-    return fail(ErrorKind::kInvalid, "config.no-link",
-                "no link is configured; set the environment variables iothub, AzureWebJobsStorage and actility_api_..., or "
-                "name a file with --config (see twinstep config check)");
+    return fail(
+        ErrorKind::kInvalid, "config.no-link",
+        "no link is configured; set the environment variables iothub, AzureWebJobsStorage and actility_api_..., or "
+        "name a file with --config (see twinstep config check)");
   std::string names;
   for (const config::Link& link : config.links) names += (names.empty() ? "" : ", ") + link.name;
   return fail(ErrorKind::kInvalid, "config.which-link", fmt::format("there are several links; name one of {}", names));
@@ -116,7 +118,8 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
   return out;
 }
 
-Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock, Rng& rng) {
+Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock,
+                                   Rng& rng) {
   LinkServices out;
   open_transport(out, config, clock);
   TRY_ASSIGN(out.external, open_registry(external, *out.logged, clock, rng));

@@ -16,7 +16,7 @@ struct LinkServices {
   const config::Hub* hub_config = nullptr;
   std::unique_ptr<http::Client> transport;
   std::unique_ptr<http::Client> logged;
-  std::unique_ptr<http::Client> token_client;              ///< with Entra ID
+  std::unique_ptr<http::Client> token_client;  ///< with Entra ID
   std::unique_ptr<http::Authenticator> authenticator;
   std::unique_ptr<azure::IotHubClient> hub;
   std::unique_ptr<azure::BlobClient> blobs;  ///< null without storage
@@ -34,7 +34,8 @@ Result<const config::Link*> choose_link(const config::Config& config, const std:
 Result<LinkServices> open_link(const config::Config& config, const config::Link& link, Clock& clock, Rng& rng);
 
 /// Opens the external system alone, for `provider try`.
-Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock, Rng& rng);
+Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock,
+                                   Rng& rng);
 
 /// Path of the state file: the configured one, else twinstep.db in the user's state folder.
 std::string state_path(const config::Config& config);

@@ -17,9 +17,9 @@ namespace twinstep::azure {
 /// Where blobs live and how to sign for them, from a storage connection string.
 struct StorageAccount {
   std::string name;
-  Secret key;             ///< base64 account key; empty with a SAS
-  Secret sas;             ///< query string without '?'; instead of the key
-  std::string endpoint;   ///< e.g. "https://acct.blob.core.windows.net" or "http://127.0.0.1:10000/devstoreaccount1"
+  Secret key;            ///< base64 account key; empty with a SAS
+  Secret sas;            ///< query string without '?'; instead of the key
+  std::string endpoint;  ///< e.g. "https://acct.blob.core.windows.net" or "http://127.0.0.1:10000/devstoreaccount1"
 
   /// Errors  kInvalid naming the unknown or missing part and the nearest known name; never the values.
   /// Source  azure.md 3.5; UseDevelopmentStorage=true (and DevelopmentStorageProxyUri) is expanded here.

@@ -18,9 +18,8 @@ using Names = std::vector<std::string_view>;
 using Parts = std::map<std::string_view, std::string, std::less<>>;  // keyed by the known spelling
 
 bool same_name(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
-    return std::tolower(x) == std::tolower(y);
-  });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
 std::string_view trim(std::string_view s) {
@@ -114,12 +113,13 @@ bool good_key(std::string_view key) {
 }  // namespace
 
 Result<HubConnection> HubConnection::parse(std::string_view text) {
-  static const Names names{"HostName", "SharedAccessKeyName", "SharedAccessKey", "SharedAccessSignature",
-                           "DeviceId", "ModuleId",            "GatewayHostName"};
+  static const Names names{"HostName", "SharedAccessKeyName", "SharedAccessKey", "SharedAccessSignature", "DeviceId",
+                           "ModuleId", "GatewayHostName"};
   TRY_ASSIGN(Parts parts, split(text, names, kHub));
   if (parts.contains("DeviceId") || parts.contains("ModuleId")) {
-    return bad(kHub, "belongs to a device ('DeviceId'); take the one of a shared access policy of the hub, for example "
-                     "iothubowner");
+    return bad(kHub,
+               "belongs to a device ('DeviceId'); take the one of a shared access policy of the hub, for example "
+               "iothubowner");
   }
   HubConnection out;
   out.host = take(parts, "HostName");
@@ -139,16 +139,28 @@ Result<HubConnection> HubConnection::parse(std::string_view text) {
   if (!all_of(out.key_name, "_-@.") || out.key_name.size() > 256) {
     return bad(kHub, "'SharedAccessKeyName' is not a policy name");
   }
-  if (!good_key(out.key.reveal())) return bad(kHub, "'SharedAccessKey' is not base64; copy the whole key, with its '='");
+  if (!good_key(out.key.reveal()))
+    return bad(kHub, "'SharedAccessKey' is not base64; copy the whole key, with its '='");
   return out;
 }
 
 Result<StorageAccount> StorageAccount::parse(std::string_view text) {
-  static const Names names{"DefaultEndpointsProtocol", "AccountName",   "AccountKey",       "EndpointSuffix",
-                           "BlobEndpoint",             "QueueEndpoint", "TableEndpoint",    "FileEndpoint",
-                           "SharedAccessSignature",    "UseDevelopmentStorage", "DevelopmentStorageProxyUri",
-                           "BlobSecondaryEndpoint",    "QueueSecondaryEndpoint", "TableSecondaryEndpoint",
-                           "FileSecondaryEndpoint",    "DfsEndpoint"};
+  static const Names names{"DefaultEndpointsProtocol",
+                           "AccountName",
+                           "AccountKey",
+                           "EndpointSuffix",
+                           "BlobEndpoint",
+                           "QueueEndpoint",
+                           "TableEndpoint",
+                           "FileEndpoint",
+                           "SharedAccessSignature",
+                           "UseDevelopmentStorage",
+                           "DevelopmentStorageProxyUri",
+                           "BlobSecondaryEndpoint",
+                           "QueueSecondaryEndpoint",
+                           "TableSecondaryEndpoint",
+                           "FileSecondaryEndpoint",
+                           "DfsEndpoint"};
   TRY_ASSIGN(Parts parts, split(text, names, kStorage));
   StorageAccount out;
   if (parts.contains("UseDevelopmentStorage")) {

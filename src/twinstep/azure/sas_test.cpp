@@ -45,7 +45,9 @@ TEST(SharedKey, MatchesThePublishedVectors) {
   http::Request put;
   put.method = "PUT";
   put.url = "http://127.0.0.1:10000/devstoreaccount1/job1/devices.txt";
-  put.headers = {{"Content-Type", "text/plain"}, {"x-ms-version", "2021-12-02"}, {"x-ms-blob-type", "BlockBlob"},
+  put.headers = {{"Content-Type", "text/plain"},
+                 {"x-ms-version", "2021-12-02"},
+                 {"x-ms-blob-type", "BlockBlob"},
                  {"x-ms-date", "Tue, 02 Jan 2024 03:04:05 GMT"}};
   EXPECT_EQ(signed_with(emulator(), shared_key_text(put, "devstoreaccount1", 24)),
             "mZhgc6YXs4B1djC4CUjXWSjbk3hUbqEXsLjSgTLcX40=");

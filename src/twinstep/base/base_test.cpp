@@ -56,7 +56,8 @@ TEST(DeviceIds, HubRuleAllowsItsCharactersAndLength) {
   EXPECT_TRUE(is_legal_hub_device_id("aZ09-:.+%_#*?!(),=@;$'"));
   EXPECT_TRUE(is_legal_hub_device_id(std::string(128, 'x')));
   EXPECT_FALSE(is_legal_hub_device_id(std::string(129, 'x')));
-  for (const char* bad : {"", "a b", "a/b", "caf\xC3\xA9", "a\"b", "a&b", "a\\b"}) EXPECT_FALSE(is_legal_hub_device_id(bad));
+  for (const char* bad : {"", "a b", "a/b", "caf\xC3\xA9", "a\"b", "a&b", "a\\b"})
+    EXPECT_FALSE(is_legal_hub_device_id(bad));
 }
 
 TEST(TokenBucket, LetsTheBurstThroughThenHoldsTheRateInOrder) {
@@ -102,12 +103,13 @@ TEST(Backoff, DoublesUpToTheCapWithinTheJitter) {
 
 TEST(Times, ReadsEveryFormThatTheHubAndHttpSend) {
   const auto expected = SystemTime{1787263531s};
-  for (const char* same : {"2026-08-20T22:05:31Z", "2026-08-20T22:05:31", "2026-08-20T22:05:31.0000000Z",
-                           "2026-08-21T00:05:31+02:00"})
+  for (const char* same :
+       {"2026-08-20T22:05:31Z", "2026-08-20T22:05:31", "2026-08-20T22:05:31.0000000Z", "2026-08-21T00:05:31+02:00"})
     EXPECT_EQ(parse_iso(same).value(), expected) << same;
   EXPECT_EQ(parse_iso("2026-08-20T22:05:31.1234567Z").value(), expected + 123456us);
   EXPECT_TRUE(parse_iso("0001-01-01T00:00:00"));
-  for (const char* same : {"Thu, 20 Aug 2026 22:05:31 GMT", "Thursday, 20-Aug-26 22:05:31 GMT", "Thu Aug 20 22:05:31 2026"})
+  for (const char* same :
+       {"Thu, 20 Aug 2026 22:05:31 GMT", "Thursday, 20-Aug-26 22:05:31 GMT", "Thu Aug 20 22:05:31 2026"})
     EXPECT_EQ(parse_http_date(same).value(), expected) << same;
   EXPECT_EQ(parse_iso("2026-08-21T00:05:31.5+02:00").value(), expected + 500ms);
   for (const char* wrong : {"yesterday", "2026-08-20T22:05:.", "2026-08-20T22:05:.5Z", "2026-08-20T22:05:31.Z",

@@ -158,10 +158,14 @@ bool is_utf8(std::string_view text) {
       ++i;
       continue;
     }
-    if ((lead & 0xE0) == 0xC0) more = 1, point = lead & 0x1F;
-    else if ((lead & 0xF0) == 0xE0) more = 2, point = lead & 0x0F;
-    else if ((lead & 0xF8) == 0xF0) more = 3, point = lead & 0x07;
-    else return false;
+    if ((lead & 0xE0) == 0xC0)
+      more = 1, point = lead & 0x1F;
+    else if ((lead & 0xF0) == 0xE0)
+      more = 2, point = lead & 0x0F;
+    else if ((lead & 0xF8) == 0xF0)
+      more = 3, point = lead & 0x07;
+    else
+      return false;
     if (i + more >= text.size()) return false;
     for (size_t k = 1; k <= more; ++k) {
       const auto next = static_cast<uint8_t>(text[i + k]);

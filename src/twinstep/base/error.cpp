@@ -4,15 +4,24 @@ namespace twinstep {
 
 std::string_view to_string(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kNotFound: return "not found";
-    case ErrorKind::kConflict: return "conflict";
-    case ErrorKind::kThrottled: return "throttled";
-    case ErrorKind::kUnavailable: return "unavailable";
-    case ErrorKind::kTimeout: return "timeout";
-    case ErrorKind::kCancelled: return "cancelled";
-    case ErrorKind::kDenied: return "denied";
-    case ErrorKind::kInvalid: return "invalid";
-    case ErrorKind::kCorrupt: return "corrupt";
+    case ErrorKind::kNotFound:
+      return "not found";
+    case ErrorKind::kConflict:
+      return "conflict";
+    case ErrorKind::kThrottled:
+      return "throttled";
+    case ErrorKind::kUnavailable:
+      return "unavailable";
+    case ErrorKind::kTimeout:
+      return "timeout";
+    case ErrorKind::kCancelled:
+      return "cancelled";
+    case ErrorKind::kDenied:
+      return "denied";
+    case ErrorKind::kInvalid:
+      return "invalid";
+    case ErrorKind::kCorrupt:
+      return "corrupt";
   }
   return "unknown";
 }

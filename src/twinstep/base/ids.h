@@ -27,8 +27,8 @@ using PlanId = Id<struct PlanIdTag>;
 bool is_legal_hub_device_id(std::string_view id);
 
 /// The form in which ids are compared. Sixteen hex digits, alone or with the separators - : . _ or space between
-/// them, are a DevEUI and become 16 upper-case digits; everything else stays as it is, because IoT Hub tells case apart.
-/// Writes into `out` and returns a view of it, so that a loop over a million ids allocates nothing.
+/// them, are a DevEUI and become 16 upper-case digits; everything else stays as it is, because IoT Hub tells case
+/// apart. Writes into `out` and returns a view of it, so that a loop over a million ids allocates nothing.
 std::string_view canonical_device_id(std::string_view id, std::string& out);
 std::string canonical_device_id(std::string_view id);
 

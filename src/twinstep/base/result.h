@@ -33,13 +33,13 @@ template <class T>
 #define TWINSTEP_CONCAT_(a, b) a##b
 #define TWINSTEP_CONCAT(a, b) TWINSTEP_CONCAT_(a, b)
 
-#define TWINSTEP_TRY(name, expression)                                                                 \
-  do {                                                                                                 \
+#define TWINSTEP_TRY(name, expression)                                                                        \
+  do {                                                                                                        \
     if (auto name = (expression); !name) return ::tl::unexpected<::twinstep::Error>(std::move(name).error()); \
   } while (false)
-#define TWINSTEP_TRY_ASSIGN(name, declaration, expression)                                       \
-  auto name = (expression);                                                                      \
-  if (!name) return ::tl::unexpected<::twinstep::Error>(std::move(name).error());                \
+#define TWINSTEP_TRY_ASSIGN(name, declaration, expression)                        \
+  auto name = (expression);                                                       \
+  if (!name) return ::tl::unexpected<::twinstep::Error>(std::move(name).error()); \
   declaration = std::move(*name)
 
 /// Returns the error of a failed Status or Result from the enclosing function: `TRY(write(x));`

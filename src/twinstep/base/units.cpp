@@ -14,10 +14,11 @@ struct Unit {
   std::string_view name;
   uint64_t factor;
 };
-constexpr std::array kDurations{Unit{"ms", 1}, Unit{"s", 1000}, Unit{"min", 60'000}, Unit{"m", 60'000},
-                                Unit{"h", 3'600'000}, Unit{"d", 86'400'000}};
-constexpr std::array kSizes{Unit{"B", 1}, Unit{"KiB", 1ull << 10}, Unit{"MiB", 1ull << 20}, Unit{"GiB", 1ull << 30},
-                            Unit{"KB", 1000}, Unit{"MB", 1'000'000}, Unit{"GB", 1'000'000'000}};
+constexpr std::array kDurations{Unit{"ms", 1},     Unit{"s", 1000},      Unit{"min", 60'000},
+                                Unit{"m", 60'000}, Unit{"h", 3'600'000}, Unit{"d", 86'400'000}};
+constexpr std::array kSizes{
+    Unit{"B", 1},     Unit{"KiB", 1ull << 10}, Unit{"MiB", 1ull << 20},  Unit{"GiB", 1ull << 30},
+    Unit{"KB", 1000}, Unit{"MB", 1'000'000},   Unit{"GB", 1'000'000'000}};
 
 template <size_t N>
 Result<uint64_t> parse_with(std::string_view text, const std::array<Unit, N>& units, std::string_view what,
@@ -56,7 +57,8 @@ std::string format_duration(Millis span) {
   const auto minutes = (ms + 30'000) / 60'000;
   if (minutes < 60) return fmt::format("{} min", minutes);
   const auto hours = minutes / 60;
-  if (hours < 48) return minutes % 60 == 0 ? fmt::format("{} h", hours) : fmt::format("{} h {} min", hours, minutes % 60);
+  if (hours < 48)
+    return minutes % 60 == 0 ? fmt::format("{} h", hours) : fmt::format("{} h {} min", hours, minutes % 60);
   return fmt::format("{} d {} h", hours / 24, hours % 24);
 }
 

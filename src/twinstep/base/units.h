@@ -13,9 +13,9 @@ Result<Millis> parse_duration(std::string_view text);
 /// "64MiB", "10KiB", "1GiB", "512B", "8MB" (decimal). Errors  kInvalid.
 Result<uint64_t> parse_size(std::string_view text);
 
-std::string format_duration(Millis span);          ///< for people: "2 h 5 min", "3.2 s", "0.4 s"
-std::string format_count(uint64_t count);          ///< for people: "1,234,567"
-std::string format_bytes(uint64_t bytes);          ///< for people: "712.5 MiB"
+std::string format_duration(Millis span);  ///< for people: "2 h 5 min", "3.2 s", "0.4 s"
+std::string format_count(uint64_t count);  ///< for people: "1,234,567"
+std::string format_bytes(uint64_t bytes);  ///< for people: "712.5 MiB"
 
 /// The candidate nearest to `word` (edit distance without case, at most a third of its length), else empty.
 /// For "unknown key 'tokenUrl'; did you mean 'tokenUri'?"

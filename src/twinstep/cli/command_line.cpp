@@ -22,7 +22,8 @@ void add_link(CLI::App& command, CommandLine& out) {
 CommandLine parse_command_line(int argc, const char* const* argv) {
   CommandLine out;
   CLI::App app("twinstep keeps Azure IoT Hub and another device registry in step.", "twinstep");
-  app.footer(std::string("Settings come from flags, environment variables, and twinstep.yaml, in this order.\n") + kExitCodes);
+  app.footer(std::string("Settings come from flags, environment variables, and twinstep.yaml, in this order.\n") +
+             kExitCodes);
   app.set_version_flag("--version", std::string("twinstep ") + kVersion);
   app.require_subcommand(1);
   app.fallthrough();
@@ -34,7 +35,8 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   app.add_flag("-v,--verbose", out.verbose, "log more to standard error; twice for every request");
   app.add_flag("-q,--quiet", out.quiet, "no progress");
 
-  auto* plan = app.add_subcommand("plan", "list both registries, print the changes and what the guard says; writes nothing");
+  auto* plan =
+      app.add_subcommand("plan", "list both registries, print the changes and what the guard says; writes nothing");
   add_link(*plan, out);
   plan->add_option("-o,--out", out.plan_file, "write the plan to this file, for apply");
   plan->add_option("--format", out.format, "text, json or csv")->check(CLI::IsMember({"text", "json", "csv"}));
@@ -42,7 +44,8 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   plan->add_flag("--exit-code", out.exit_code, "exit with 2 when there are changes");
   plan->footer(std::string("Example: twinstep plan -o plan.json && twinstep apply plan.json\n") + kExitCodes);
 
-  auto* apply = app.add_subcommand("apply", "execute exactly one plan, once; stale, used, expired or edited plans are refused");
+  auto* apply =
+      app.add_subcommand("apply", "execute exactly one plan, once; stale, used, expired or edited plans are refused");
   apply->add_option("plan", out.plan_file, "file made by twinstep plan -o")->required();
   apply->add_option("--approve", out.approve, "id of the plan, when the guard blocked it and you looked at it");
   apply->footer(kExitCodes);
@@ -51,19 +54,26 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   add_link(*sync, out);
   sync->footer(kExitCodes);
 
-  auto* diff = app.add_subcommand("diff", "compare an export of the hub and an external listing, both as files; no network");
+  auto* diff =
+      app.add_subcommand("diff", "compare an export of the hub and an external listing, both as files; no network");
   diff->add_option("--hub", out.hub_file, "export of the hub (devices.txt)")->required();
-  diff->add_option("--external", out.external_file, "listing: JSON array, NDJSON, CSV, or pages one after the other")->required();
-  diff->add_option("--provider", out.provider, "built-in definition or path of one; it says how the listing is read")->required();
+  diff->add_option("--external", out.external_file, "listing: JSON array, NDJSON, CSV, or pages one after the other")
+      ->required();
+  diff->add_option("--provider", out.provider, "built-in definition or path of one; it says how the listing is read")
+      ->required();
   diff->add_flag("--summary", out.summary, "counts only");
   std::string scope = "owned", deletes = "delete";
   diff->add_option("--scope", scope, "owned or whole-hub")->check(CLI::IsMember({"owned", "whole-hub"}));
   diff->add_option("--link", out.link, "name of the link that owns devices (default: default)");
-  diff->add_option("--deletes", deletes, "delete, disable or never")->check(CLI::IsMember({"delete", "disable", "never"}));
+  diff->add_option("--deletes", deletes, "delete, disable or never")
+      ->check(CLI::IsMember({"delete", "disable", "never"}));
   diff->add_option("--include", out.include, "also manage these kinds: edge,modules,certificates");
   diff->add_flag("--copy-secrets", out.copy_secrets, "compare and copy secret tags too");
   diff->add_flag("--exit-code", out.exit_code, "exit with 2 when there are changes");
-  diff->footer(std::string("Example: twinstep diff --hub devices.txt --external thingpark.json --provider actility --summary\n") + kExitCodes);
+  diff->footer(
+      std::string(
+          "Example: twinstep diff --hub devices.txt --external thingpark.json --provider actility --summary\n") +
+      kExitCodes);
 
   auto* check = app.add_subcommand("check", "probe every remote: reachability, credentials, rights, clock, paging");
   add_link(*check, out);
@@ -80,7 +90,8 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   provider->add_subcommand("list", "names of the built-in definitions");
   auto* provider_check = provider->add_subcommand("check", "validate a definition file or a built-in one");
   provider_check->add_option("definition", out.definition, "file or name")->required();
-  auto* provider_try = provider->add_subcommand("try", "list one page and show how five devices are mapped; changes nothing");
+  auto* provider_try =
+      provider->add_subcommand("try", "list one page and show how five devices are mapped; changes nothing");
   provider_try->add_option("name", out.name, "external system of the configuration")->required();
 
   try {
@@ -111,7 +122,9 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   }
   out.json = output == "json";
   out.scope = scope == "owned" ? config::Scope::kOwned : config::Scope::kWholeHub;
-  out.deletes = deletes == "delete" ? config::Deletes::kDelete : deletes == "disable" ? config::Deletes::kDisable : config::Deletes::kNever;
+  out.deletes = deletes == "delete"    ? config::Deletes::kDelete
+                : deletes == "disable" ? config::Deletes::kDisable
+                                       : config::Deletes::kNever;
   return out;
 }
 

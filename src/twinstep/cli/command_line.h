@@ -33,7 +33,7 @@ struct CommandLine {
   std::string link;
   std::string plan_file;  ///< plan -o, apply FILE
   std::string approve;
-  std::string format;     ///< plan: text, json, csv; empty = by `json`
+  std::string format;  ///< plan: text, json, csv; empty = by `json`
   bool all = false;
   bool exit_code = false;
   // diff

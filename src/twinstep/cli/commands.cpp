@@ -17,8 +17,9 @@ struct Command {
   std::string_view name;
   int (*function)(const CommandLine&, std::stop_token);
 };
-constexpr std::array kCommands{Command{"plan", run_plan},     Command{"apply", run_apply},   Command{"sync", run_sync},
-                               Command{"diff", run_diff},     Command{"check", run_check},   Command{"config", run_config},
+constexpr std::array kCommands{Command{"plan", run_plan},        Command{"apply", run_apply},
+                               Command{"sync", run_sync},        Command{"diff", run_diff},
+                               Command{"check", run_check},      Command{"config", run_config},
                                Command{"provider", run_provider}};
 
 void log_to_standard_error(int verbose) {
@@ -37,10 +38,18 @@ int run(const CommandLine& line, std::stop_token stop) {
     for (const Command& command : kCommands)
       if (command.name == first) return command.function(line, stop);
   } catch (const std::exception& bug) {  // a bug or a lost local world: say so instead of dying without a word
-    print_error({ErrorKind::kCorrupt, fmt::format("internal error ({}): {}; please report it", typeid(bug).name(), bug.what()), "internal", {}, 0, {}, {}}, line.json);
+    print_error({ErrorKind::kCorrupt,
+                 fmt::format("internal error ({}): {}; please report it", typeid(bug).name(), bug.what()),
+                 "internal",
+                 {},
+                 0,
+                 {},
+                 {}},
+                line.json);
     return kError;
   }
-  print_error({ErrorKind::kInvalid, fmt::format("unknown command '{}'", line.command), "usage.command", {}, 0, {}, {}}, line.json);
+  print_error({ErrorKind::kInvalid, fmt::format("unknown command '{}'", line.command), "usage.command", {}, 0, {}, {}},
+              line.json);
   return kUsage;
 }
 

@@ -19,10 +19,12 @@ class SavedListing final : public providers::ExternalRegistry {
   const std::string& provider() const override { return definition_.name; }
   const std::vector<providers::TagSpec>& tags() const override { return tags_; }
   std::unique_ptr<providers::Mapper> mapper() const override { return providers::make_mapper(definition_); }
-  Result<providers::ListProof> list(const providers::ItemSink& items, const providers::BrokenSink& broken, const Call& call) override {
+  Result<providers::ListProof> list(const providers::ItemSink& items, const providers::BrokenSink& broken,
+                                    const Call& call) override {
     return providers::list_file(definition_, path_, items, broken, items_, call);
   }
-  Result<providers::ListProof> first_page(const providers::ItemSink& items, const providers::BrokenSink& broken, const Call& call) override {
+  Result<providers::ListProof> first_page(const providers::ItemSink& items, const providers::BrokenSink& broken,
+                                          const Call& call) override {
     return list(items, broken, call);
   }
   bool can_look_up(const providers::DeviceInput&) const override { return false; }
@@ -53,10 +55,15 @@ Result<plan::Rules> rules_of(const CommandLine& line, const providers::ExternalR
     const size_t end = std::min(rest.find(','), rest.size());
     const std::string_view kind = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
-    if (kind == "edge") rules.include_edge = true;
-    else if (kind == "modules") rules.include_modules = true;
-    else if (kind == "certificates") rules.include_certificates = true;
-    else return fail(ErrorKind::kInvalid, "usage.include", fmt::format("--include holds '{}'; it may hold edge, modules, certificates", kind));
+    if (kind == "edge")
+      rules.include_edge = true;
+    else if (kind == "modules")
+      rules.include_modules = true;
+    else if (kind == "certificates")
+      rules.include_certificates = true;
+    else
+      return fail(ErrorKind::kInvalid, "usage.include",
+                  fmt::format("--include holds '{}'; it may hold edge, modules, certificates", kind));
   }
   return rules;
 }
@@ -73,15 +80,17 @@ int run_diff(const CommandLine& line, std::stop_token stop) {
   plan::SnapshotOptions options;
   options.counts_only = line.summary;
   std::error_code ignored;
-  if (const auto folder = std::filesystem::temp_directory_path(ignored); !folder.empty()) options.folder = folder.string();
+  if (const auto folder = std::filesystem::temp_directory_path(ignored); !folder.empty())
+    options.folder = folder.string();
   auto result = plan::diff_registry(line.hub_file, listing, *rules, options, call);
   if (!result) return fail_with(result.error(), line, stop);
-  auto written = plan::write_diff(*result, line.summary,
-                                  [](std::string_view bytes) -> Status {
-                                    print(bytes);
-                                    return {};
-                                  },
-                                  call);
+  auto written = plan::write_diff(
+      *result, line.summary,
+      [](std::string_view bytes) -> Status {
+        print(bytes);
+        return {};
+      },
+      call);
   if (!written) return fail_with(written.error(), line, stop);
   print("\n");
   const plan::Comparison& comparison = result->comparison;

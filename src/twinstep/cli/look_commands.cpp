@@ -41,7 +41,8 @@ int show(const CommandLine& line, const config::Loaded& loaded) {
     value_width = std::max(value_width, value.value.size());
   }
   for (const auto& value : loaded.values)
-    print(fmt::format("{:<{}}  {:<{}}  {}\n", value.name, name_width, value.value, std::min<size_t>(value_width, 60), value.origin));
+    print(fmt::format("{:<{}}  {:<{}}  {}\n", value.name, name_width, value.value, std::min<size_t>(value_width, 60),
+                      value.origin));
   return kDone;
 }
 
@@ -56,7 +57,11 @@ int try_provider(const CommandLine& line, std::stop_token stop) {
     return fail_with({ErrorKind::kInvalid,
                       fmt::format("there is no external system '{}' in the configuration{}", line.name,
                                   meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant)),
-                      "config.unknown-name", {}, 0, {}, {}},
+                      "config.unknown-name",
+                      {},
+                      0,
+                      {},
+                      {}},
                      line, stop);
   }
   auto services = app::open_external(loaded->config, *external, real_clock(), Rng::real());
@@ -74,9 +79,13 @@ int try_provider(const CommandLine& line, std::stop_token stop) {
           out += fmt::format("{}: invalid: {}\n", to_string(place), mapped.error().what);
           return {};
         }
-        out += fmt::format("{}: deviceId {}{}\n", to_string(place), mapped->id, mapper->selected() ? "" : " (left out by the filter)");
+        out += fmt::format("{}: deviceId {}{}\n", to_string(place), mapped->id,
+                           mapper->selected() ? "" : " (left out by the filter)");
         for (size_t i = 0; i < tags.size(); ++i)
-          out += fmt::format("    tags.{} = {}\n", tags[i].name(), mapped->values[i].empty() ? "(no value)" : tags[i].secret ? "***" : std::string(mapped->values[i]));
+          out += fmt::format("    tags.{} = {}\n", tags[i].name(),
+                             mapped->values[i].empty() ? "(no value)"
+                             : tags[i].secret          ? "***"
+                                                       : std::string(mapped->values[i]));
         return {};
       },
       [&](std::string_view, const providers::ItemPlace& place, std::string_view why) -> Status {
@@ -119,7 +128,8 @@ int run_provider(const CommandLine& line, std::stop_token stop) {
   auto definition = providers::load_definition(line.definition);
   if (!definition) return fail_with(definition.error(), line, stop);
   for (const std::string& warning : definition->warnings) print_warning(warning);
-  print(fmt::format("definition {} is good: {} settings, {} tags\n", definition->name, definition->settings.size(), definition->tags.size()));
+  print(fmt::format("definition {} is good: {} settings, {} tags\n", definition->name, definition->settings.size(),
+                    definition->tags.size()));
   return kDone;
 }
 

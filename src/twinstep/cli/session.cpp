@@ -23,7 +23,8 @@ int fail_with(const Error& error, const CommandLine& line, std::stop_token stop)
     return kError;  // main turns it into 130 or 143
   }
   print_error(error, line.json);
-  for (const char* usage : {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string", "storage.", "usage."})
+  for (const char* usage :
+       {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string", "storage.", "usage."})
     if (error.code.starts_with(usage)) return kUsage;
   return error.code == "plan.blocked" ? kBlocked : kError;
 }
@@ -34,8 +35,10 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
   const config::Config& config = session->loaded.config;
   TRY_ASSIGN(const config::Link* chosen, app::choose_link(config, link));
   if (chosen->master != config::Master::kExternal)
-    return fail(ErrorKind::kInvalid, "config.master-hub",
-                fmt::format("link {} has the hub as master; plan, apply and sync work on links whose master is external", chosen->name));
+    return fail(
+        ErrorKind::kInvalid, "config.master-hub",
+        fmt::format("link {} has the hub as master; plan, apply and sync work on links whose master is external",
+                    chosen->name));
   TRY_ASSIGN(session->services, app::open_link(config, *chosen, real_clock(), Rng::real()));
   const std::string path = app::state_path(config);
   TRY_ASSIGN(session->state, store::StateFile::open(path, real_clock()));

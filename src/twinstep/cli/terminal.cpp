@@ -21,20 +21,28 @@ void write_all(FILE* to, std::string_view text) {
 
 }  // namespace
 
-std::string progress_text(std::string_view what, uint64_t done, std::optional<uint64_t> total, uint64_t since, Millis took) {
+std::string progress_text(std::string_view what, uint64_t done, std::optional<uint64_t> total, uint64_t since,
+                          Millis took) {
   std::string out = total ? fmt::format("{} of {} {}", format_count(done), format_count(*total), what)
                           : fmt::format("{} {}", format_count(done), what);
   const double seconds = static_cast<double>(took.count()) / 1000.0;
   if (seconds < 1 || done <= since) return out;
   const double rate = static_cast<double>(done - since) / seconds;
-  out += rate >= 10 ? fmt::format(", {}/s", format_count(static_cast<uint64_t>(rate))) : fmt::format(", {:.1f}/s", rate);
+  out +=
+      rate >= 10 ? fmt::format(", {}/s", format_count(static_cast<uint64_t>(rate))) : fmt::format(", {:.1f}/s", rate);
   if (total && *total > done)
-    out += fmt::format(", {} left", format_duration(Millis{static_cast<Millis::rep>(static_cast<double>(*total - done) / rate * 1000.0)}));
+    out += fmt::format(
+        ", {} left",
+        format_duration(Millis{static_cast<Millis::rep>(static_cast<double>(*total - done) / rate * 1000.0)}));
   return out;
 }
 
 TerminalProgress::TerminalProgress(bool quiet, Clock& clock)
-    : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1), clock_(clock), next_draw_(clock.steady_now() + kRedraw), started_(clock.steady_now()) {}
+    : quiet_(quiet),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      clock_(clock),
+      next_draw_(clock.steady_now() + kRedraw),
+      started_(clock.steady_now()) {}
 
 TerminalProgress::~TerminalProgress() { clear(); }
 

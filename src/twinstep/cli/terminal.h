@@ -37,7 +37,8 @@ class TerminalProgress final : public workflows::Progress {
 };
 
 /// "12,000 of 50,000 devices written, 83/s, 8 min left"
-std::string progress_text(std::string_view what, uint64_t done, std::optional<uint64_t> total, uint64_t since, Millis took);
+std::string progress_text(std::string_view what, uint64_t done, std::optional<uint64_t> total, uint64_t since,
+                          Millis took);
 
 /// Writes to standard output. A reader that went away (`| head`) is no error.
 void print(std::string_view text);

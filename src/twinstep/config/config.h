@@ -28,7 +28,7 @@ struct Entra {
 };
 
 struct Hub {
-  std::string name;  ///< compared without case
+  std::string name;          ///< compared without case
   Secret connection_string;  ///< or host and entra
   std::string host;          ///< "contoso.azure-devices.net", a port may follow; filled from the connection string
   std::optional<Entra> entra;
@@ -45,8 +45,8 @@ struct Storage {
 
 struct External {
   std::string name;
-  std::string provider;                         ///< a built-in definition's name, or a path
-  std::map<std::string, Secret> settings;       ///< values for the definition's settings, secrets resolved
+  std::string provider;                    ///< a built-in definition's name, or a path
+  std::map<std::string, Secret> settings;  ///< values for the definition's settings, secrets resolved
 };
 
 enum class Master { kExternal, kHub };
@@ -63,7 +63,7 @@ struct Limit {
 struct Limits {
   Limit deletes{10.0, {}};  ///< of the owned devices; a percentage counts from 10 owned devices up
   Limit updates{30.0, {}};
-  Limit shrink{20.0, {}};   ///< how much smaller the master list may be than at the last good run
+  Limit shrink{20.0, {}};  ///< how much smaller the master list may be than at the last good run
 };
 
 struct Link {
@@ -76,9 +76,9 @@ struct Link {
   Scope scope = Scope::kOwned;
   Deletes deletes = Deletes::kNever;
   Limits limits;
-  bool copy_secrets = false;      ///< copy the provider's secret tags (applicationKey, ...) into the twin
-  bool include_edge = false;      ///< also manage Edge devices ("unless named")
-  bool include_modules = false;   ///< also manage devices with modules
+  bool copy_secrets = false;          ///< copy the provider's secret tags (applicationKey, ...) into the twin
+  bool include_edge = false;          ///< also manage Edge devices ("unless named")
+  bool include_modules = false;       ///< also manage devices with modules
   bool include_certificates = false;  ///< also manage devices with X.509 authentication
   IdSpelling id_spelling = IdSpelling::kAsListed;
   Millis plan_lifetime{24 * 3600 * 1000};
@@ -94,11 +94,11 @@ struct Config {
   std::optional<Storage> storage;
   std::vector<External> externals;
   std::vector<Link> links;
-  std::string store;    ///< "sqlite:PATH"; empty = the user's state folder
-  std::string state_folder;  ///< $XDG_STATE_HOME/twinstep or ~/.local/state/twinstep; where the store is by default
-  std::string ca_file;  ///< PEM file used instead of the system's CA store
-  bool use_export_jobs = true;     ///< useJobToExportIoTHubDevices
-  int job_threshold = 100;         ///< devicesChangeJobThreshold; 0 = always a job
+  std::string store;            ///< "sqlite:PATH"; empty = the user's state folder
+  std::string state_folder;     ///< $XDG_STATE_HOME/twinstep or ~/.local/state/twinstep; where the store is by default
+  std::string ca_file;          ///< PEM file used instead of the system's CA store
+  bool use_export_jobs = true;  ///< useJobToExportIoTHubDevices
+  int job_threshold = 100;      ///< devicesChangeJobThreshold; 0 = always a job
   JobPolling export_polling{Millis{60'000}, 5};
   JobPolling import_polling{Millis{300'000}, 5};
 

@@ -45,9 +45,12 @@ Link read_link(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
   }
   if (const auto copy = map.boolean("copy_secrets")) link.copy_secrets = *copy;
   for (const std::string& kind : map.texts("include")) {
-    if (kind == "edge") link.include_edge = true;
-    else if (kind == "modules") link.include_modules = true;
-    else if (kind == "certificates") link.include_certificates = true;
+    if (kind == "edge")
+      link.include_edge = true;
+    else if (kind == "modules")
+      link.include_modules = true;
+    else if (kind == "certificates")
+      link.include_certificates = true;
     else
       diagnostics.error(*map.get("include"), "yaml.choice",
                         fmt::format("'include' of link holds '{}'; it may hold edge, modules, certificates", kind));

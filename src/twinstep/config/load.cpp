@@ -35,8 +35,10 @@ class Loader {
     TRY_ASSIGN(const std::string file, find_file());
     if (!file.empty()) TRY(read_file(file));
     TRY(read_environment());
-    if (const auto state = environment_.get("XDG_STATE_HOME")) out_.config.state_folder = *state + "/twinstep";
-    else if (const auto home = environment_.get("HOME")) out_.config.state_folder = *home + "/.local/state/twinstep";
+    if (const auto state = environment_.get("XDG_STATE_HOME"))
+      out_.config.state_folder = *state + "/twinstep";
+    else if (const auto home = environment_.get("HOME"))
+      out_.config.state_folder = *home + "/.local/state/twinstep";
     TRY(check());
     out_.warnings.insert(out_.warnings.begin(), warnings_.begin(), warnings_.end());
     describe();
@@ -61,7 +63,8 @@ class Loader {
     if (const yaml::Node* externals = map.get("externals"))
       for (const auto& [name, node] : externals->members) read_external(name.scalar, node, diagnostics);
     if (const yaml::Node* links = map.get("links")) {
-      if (!links->is_sequence()) diagnostics.error(*links, "yaml.type", "'links' must be a list: each entry begins with '- name: ...'");
+      if (!links->is_sequence())
+        diagnostics.error(*links, "yaml.type", "'links' must be a list: each entry begins with '- name: ...'");
       for (const yaml::Node& node : links->items) read_one_link(node, diagnostics);
     }
     if (const auto store = map.text("store")) set(out_.config.store, *store, "store", place(path, *map.get("store")));
@@ -124,8 +127,10 @@ class Loader {
       hub.entra->kind = static_cast<EntraKind>(kind.value_or(0));
       hub.entra->tenant = inner.text("tenant").value_or(environment_.get("AZURE_TENANT_ID").value_or(""));
       hub.entra->client_id = inner.text("client_id").value_or(environment_.get("AZURE_CLIENT_ID").value_or(""));
-      if (auto value = secret(inner, "client_secret", diagnostics)) hub.entra->client_secret = *value;
-      else if (auto set = environment_.get("AZURE_CLIENT_SECRET")) hub.entra->client_secret = Secret(*set);
+      if (auto value = secret(inner, "client_secret", diagnostics))
+        hub.entra->client_secret = *value;
+      else if (auto set = environment_.get("AZURE_CLIENT_SECRET"))
+        hub.entra->client_secret = Secret(*set);
       if (hub.entra->kind == EntraKind::kClientSecret &&
           (hub.entra->tenant.empty() || hub.entra->client_id.empty() || hub.entra->client_secret.empty()))
         diagnostics.error(*entra, "config.entra", "a client secret needs tenant, client_id and client_secret");
@@ -136,13 +141,16 @@ class Loader {
       hub.entra->identity_endpoint = from("IDENTITY_ENDPOINT");
       hub.entra->identity_header = Secret(from("IDENTITY_HEADER"));
       if (hub.entra->kind == EntraKind::kWorkloadIdentity && hub.entra->token_file.empty())
-        diagnostics.error(*entra, "config.entra", "workload identity needs AZURE_FEDERATED_TOKEN_FILE, which the platform sets");
+        diagnostics.error(*entra, "config.entra",
+                          "workload identity needs AZURE_FEDERATED_TOKEN_FILE, which the platform sets");
       inner.finish();
     }
     if (connection) {
       hub.connection_string = *connection;
-      if (auto parsed = hub_host(*connection)) hub.host = *parsed;
-      else diagnostics.error(*map.get("connection_string"), parsed.error().code, parsed.error().what);
+      if (auto parsed = hub_host(*connection))
+        hub.host = *parsed;
+      else
+        diagnostics.error(*map.get("connection_string"), parsed.error().code, parsed.error().what);
     }
     if (host) hub.host = *host;
     if (!map.get("connection_string") && !(host && hub.entra))
@@ -150,7 +158,8 @@ class Loader {
                         fmt::format("hub {} needs connection_string, or host and entra", name));
     map.finish();
     if (by_name(out_.config.hubs, name) != out_.config.hubs.end())
-      diagnostics.error(node, "config.duplicate-name", fmt::format("hub {} is here twice; names compare without case", name));
+      diagnostics.error(node, "config.duplicate-name",
+                        fmt::format("hub {} is here twice; names compare without case", name));
     origin_["hubs." + name] = place(diagnostics.file(), node);
     out_.config.hubs.push_back(std::move(hub));
   }
@@ -177,15 +186,18 @@ class Loader {
     bool know = false;
     if (options_.provider_settings && !external.provider.empty()) {
       auto names = options_.provider_settings(external.provider);
-      if (names) known = std::move(*names), know = true;
-      else diagnostics.error(*map.get("provider"), names.error().code, names.error().what);
+      if (names)
+        known = std::move(*names), know = true;
+      else
+        diagnostics.error(*map.get("provider"), names.error().code, names.error().what);
     }
     if (const yaml::Node* settings = map.get("settings")) {
       yaml::MapReader inner(*settings, diagnostics, fmt::format("settings of external {}", name));
       for (const std::string& setting : known) inner.get(setting);
       for (const auto& [key, value] : settings->members) {
         if (!know) inner.get(key.scalar);
-        if (auto resolved = secret(inner, key.scalar, diagnostics); resolved && (!know || std::find(known.begin(), known.end(), key.scalar) != known.end()))
+        if (auto resolved = secret(inner, key.scalar, diagnostics);
+            resolved && (!know || std::find(known.begin(), known.end(), key.scalar) != known.end()))
           external.settings[key.scalar] = *resolved;
       }
       if (know) {
@@ -237,8 +249,9 @@ class Loader {
     if (const auto tier = environment_.get("TWINSTEP_TIER")) {
       const auto at = std::find_if(kTiers.begin(), kTiers.end(), [&](const auto& t) { return same_name(t, *tier); });
       if (at == kTiers.end())
-        return fail(ErrorKind::kInvalid, "config.environment",
-                    fmt::format("environment variable TWINSTEP_TIER is '{}'; it must be F1, B1, B2, B3, S1, S2 or S3", *tier));
+        return fail(
+            ErrorKind::kInvalid, "config.environment",
+            fmt::format("environment variable TWINSTEP_TIER is '{}'; it must be F1, B1, B2, B3, S1, S2 or S3", *tier));
       hub.tier = static_cast<Tier>(at - kTiers.begin());
     }
     TRY_ASSIGN(const auto units, environment_.integer("TWINSTEP_UNITS", 1, warnings_));
@@ -252,7 +265,8 @@ class Loader {
     for (const auto& [name, value] : environment_.with_prefix("iothub_"))
       TRY(environment_hub(name, "iothub_" + name, value));
 
-    // The sample kept its own state in AzureWebJobsStorage; a hub cannot reach an emulator, so `storage` stands in then.
+    // The sample kept its own state in AzureWebJobsStorage; a hub cannot reach an emulator, so `storage` stands in
+    // then.
     auto main_storage = environment_.get("AzureWebJobsStorage");
     const auto second = environment_.get("storage");
     std::string variable = "AzureWebJobsStorage";
@@ -273,12 +287,16 @@ class Loader {
     const auto seconds = [](int n) { return Millis{static_cast<Millis::rep>(n) * 1000}; };
     TRY(integer("retryIntervalForIoTHubExportJobInSeconds", 1, "export_polling",
                 [&](int n) { config.export_polling.interval = seconds(n); }));
-    TRY(integer("retryAttemptsForIoTHubExportJob", 1, "export_polling", [&](int n) { config.export_polling.attempts = n; }));
+    TRY(integer("retryAttemptsForIoTHubExportJob", 1, "export_polling",
+                [&](int n) { config.export_polling.attempts = n; }));
     TRY(integer("retryIntervalForIoTHubImportJobInSeconds", 1, "import_polling",
                 [&](int n) { config.import_polling.interval = seconds(n); }));
-    TRY(integer("retryAttemptsForIoTHubImportJob", 1, "import_polling", [&](int n) { config.import_polling.attempts = n; }));
-    if (const auto ca = environment_.get("TWINSTEP_CA_FILE")) set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
-    if (const auto store = environment_.get("TWINSTEP_STORE")) set(config.store, *store, "store", "environment TWINSTEP_STORE");
+    TRY(integer("retryAttemptsForIoTHubImportJob", 1, "import_polling",
+                [&](int n) { config.import_polling.attempts = n; }));
+    if (const auto ca = environment_.get("TWINSTEP_CA_FILE"))
+      set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
+    if (const auto store = environment_.get("TWINSTEP_STORE"))
+      set(config.store, *store, "store", "environment TWINSTEP_STORE");
     if (!options_.ca_file.empty()) set(config.ca_file, options_.ca_file, "ca_file", "flag --ca-file");
     if (!options_.store.empty()) set(config.store, options_.store, "store", "flag --store");
     for (auto& warning : environment_.near_misses()) warnings_.push_back(std::move(warning));
@@ -315,7 +333,8 @@ class Loader {
     if (config.externals.empty() && (named || !external.settings.empty())) {
       if (options_.provider_settings) {
         auto known = options_.provider_settings(provider);
-        if (!known) return fail_within(std::move(known), fmt::format("environment variable externalSystemName '{}'", wanted));
+        if (!known)
+          return fail_within(std::move(known), fmt::format("environment variable externalSystemName '{}'", wanted));
       }
       origin_["externals." + external.name] = "environment actility_api_*";
       config.externals.push_back(std::move(external));
@@ -326,8 +345,7 @@ class Loader {
           for (const auto& [setting, variable] : kSettings)
             if (const auto value = environment_.get(variable)) one.settings[setting] = Secret(*value);
     }
-    if (config.links.empty() && config.hubs.size() == 1 && config.externals.size() == 1 &&
-        environment_.get("iothub")) {
+    if (config.links.empty() && config.hubs.size() == 1 && config.externals.size() == 1 && environment_.get("iothub")) {
       Link link;
       link.name = "default";
       link.hub = config.hubs.front().name;
@@ -354,7 +372,8 @@ class Loader {
   Status check() {
     for (const Link& link : out_.config.links) {
       if (!out_.config.find_hub(link.hub))
-        return fail(ErrorKind::kInvalid, "config.unknown-name", fmt::format("link {}: there is no hub '{}'", link.name, link.hub));
+        return fail(ErrorKind::kInvalid, "config.unknown-name",
+                    fmt::format("link {}: there is no hub '{}'", link.name, link.hub));
       if (!out_.config.find_external(link.external))
         return fail(ErrorKind::kInvalid, "config.unknown-name",
                     fmt::format("link {}: there is no external system '{}'", link.name, link.external));
@@ -380,10 +399,13 @@ class Loader {
     for (const Hub& hub : config.hubs) {
       const std::string at = origin("hubs." + hub.name);
       values.push_back({fmt::format("hubs.{}.host", hub.name), hub.host, at});
-      values.push_back({fmt::format("hubs.{}.credentials", hub.name), hub.entra ? "Entra ID" : "connection string ***", at});
-      values.push_back({fmt::format("hubs.{}.tier", hub.name), fmt::format("{} x {}", to_string(hub.tier), hub.units), at});
+      values.push_back(
+          {fmt::format("hubs.{}.credentials", hub.name), hub.entra ? "Entra ID" : "connection string ***", at});
+      values.push_back(
+          {fmt::format("hubs.{}.tier", hub.name), fmt::format("{} x {}", to_string(hub.tier), hub.units), at});
     }
-    values.push_back({"storage", config.storage ? "connection string ***" : "none: no jobs, queries and bulk calls instead",
+    values.push_back({"storage",
+                      config.storage ? "connection string ***" : "none: no jobs, queries and bulk calls instead",
                       origin("storage")});
     for (const External& external : config.externals) {
       const std::string at = origin("externals." + external.name);
@@ -405,11 +427,15 @@ class Loader {
       add("limits", fmt::format("deletes {}, updates {}, shrink {}", to_string(link.limits.deletes),
                                 to_string(link.limits.updates), to_string(link.limits.shrink)));
     }
-    values.push_back({"store", config.store.empty() ? fmt::format("sqlite:{}/twinstep.db", config.state_folder) : config.store, origin("store")});
+    values.push_back({"store",
+                      config.store.empty() ? fmt::format("sqlite:{}/twinstep.db", config.state_folder) : config.store,
+                      origin("store")});
     values.push_back({"ca_file", config.ca_file.empty() ? "the system's" : config.ca_file, origin("ca_file")});
     values.push_back({"use_export_jobs", config.use_export_jobs ? "true" : "false", origin("use_export_jobs")});
     values.push_back({"job_threshold", fmt::format("{}", config.job_threshold), origin("job_threshold")});
-    const auto polling = [](const JobPolling& p) { return fmt::format("every {}, {} times", format_duration(p.interval), p.attempts); };
+    const auto polling = [](const JobPolling& p) {
+      return fmt::format("every {}, {} times", format_duration(p.interval), p.attempts);
+    };
     values.push_back({"export_polling", polling(config.export_polling), origin("export_polling")});
     values.push_back({"import_polling", polling(config.import_polling), origin("import_polling")});
   }
@@ -440,9 +466,12 @@ std::string_view to_string(Tier tier) { return kTiers[static_cast<size_t>(tier)]
 std::string_view to_string(Scope scope) { return scope == Scope::kOwned ? "owned" : "whole-hub"; }
 std::string_view to_string(Deletes deletes) {
   switch (deletes) {
-    case Deletes::kDelete: return "delete";
-    case Deletes::kDisable: return "disable";
-    case Deletes::kNever: break;
+    case Deletes::kDelete:
+      return "delete";
+    case Deletes::kDisable:
+      return "disable";
+    case Deletes::kNever:
+      break;
   }
   return "never";
 }

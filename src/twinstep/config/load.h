@@ -27,8 +27,8 @@ struct Loaded {
 struct LoadOptions {
   std::string file;  ///< from --config; empty: $TWINSTEP_CONFIG, else ./twinstep.yaml when it exists, else none
   std::map<std::string, std::string> environment;  ///< all variables, as the process has them
-  std::string store;    ///< from --store; wins over all
-  std::string ca_file;  ///< from --ca-file; wins over all
+  std::string store;                               ///< from --store; wins over all
+  std::string ca_file;                             ///< from --ca-file; wins over all
   /// Names of the settings that a provider's definition knows; an unknown provider is an error. Used to check
   /// `externals:`.
   std::function<Result<std::vector<std::string>>(const std::string& provider)> provider_settings;

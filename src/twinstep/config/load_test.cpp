@@ -22,12 +22,14 @@ class ConfigLoad : public testing::Test {
   Result<Loaded> from(const std::string& yaml, std::map<std::string, std::string> environment = {}) {
     const std::string path = folder + "/twinstep.yaml";
     std::ofstream(path) << yaml;
-    LoadOptions options{.file = path, .environment = std::move(environment), .store = {}, .ca_file = {}, .provider_settings = settings};
+    LoadOptions options{
+        .file = path, .environment = std::move(environment), .store = {}, .ca_file = {}, .provider_settings = settings};
     return load(options);
   }
   Result<Loaded> from_environment(std::map<std::string, std::string> environment) {
     environment["TWINSTEP_CONFIG"] = "";
-    return load({.file = {}, .environment = std::move(environment), .store = {}, .ca_file = {}, .provider_settings = settings});
+    return load(
+        {.file = {}, .environment = std::move(environment), .store = {}, .ca_file = {}, .provider_settings = settings});
   }
   static Result<std::vector<std::string>> settings(const std::string& provider) {
     if (provider == "actility") return std::vector<std::string>{"tokenUri", "devicesUri", "clientId", "clientSecret"};

@@ -45,15 +45,15 @@ struct Request {
   std::vector<Header> headers;
   std::string body;
   std::shared_ptr<BodySource> body_source;  ///< instead of body
-  BodySink sink;                            ///< streams a 2xx body instead of collecting it; a streamed try is not repeated
-                                            ///< once the sink has been given bytes
+  BodySink sink;  ///< streams a 2xx body instead of collecting it; a streamed try is not repeated
+                  ///< once the sink has been given bytes
   uint64_t max_response_bytes = 64ull << 20;  ///< of a collected body; more is kCorrupt "http.too-large"
   Repeat repeat = Repeat::kNever;
   /// Never on the wire twice: takes a new connection, because a transport sends a request again by itself when a kept
   /// connection breaks before the answer begins.
   bool once = false;
-  std::string operation;                    ///< for logs and errors: "get device"; never holds a secret
-  Millis try_timeout{100'000};              ///< one try; the call's deadline bounds all
+  std::string operation;        ///< for logs and errors: "get device"; never holds a secret
+  Millis try_timeout{100'000};  ///< one try; the call's deadline bounds all
 };
 
 struct Response {
@@ -71,9 +71,10 @@ struct Response {
 /// Threads   any method, any thread, at the same time; connections are kept per thread.
 ///           A sink or body source must not send() on its own thread: the thread's connection is in use.
 /// Blocking  returns before call.deadline, and within 100 ms of call.stop.
-/// Errors    kUnavailable (no connection was made, code "http.no-connection", or TLS failed: nothing was sent), kTimeout (no
-///           complete answer, also after a broken transfer: the effect is unknown), kCancelled, kCorrupt (too large, not HTTP),
-///           kInvalid (unusable URL).
+/// Errors    kUnavailable (no connection was made, code "http.no-connection", or TLS failed: nothing was sent),
+/// kTimeout (no
+///           complete answer, also after a broken transfer: the effect is unknown), kCancelled, kCorrupt (too large,
+///           not HTTP), kInvalid (unusable URL).
 class Client {
  public:
   virtual ~Client() = default;
@@ -81,8 +82,8 @@ class Client {
 };
 
 struct TransportOptions {
-  std::string ca_file;     ///< PEM file that replaces the system's CA store; empty = system's
-  std::string proxy;       ///< empty = the usual proxy variables (https_proxy, no_proxy, ...); "-" = none
+  std::string ca_file;  ///< PEM file that replaces the system's CA store; empty = system's
+  std::string proxy;    ///< empty = the usual proxy variables (https_proxy, no_proxy, ...); "-" = none
   Millis connect_timeout{15'000};
   std::string user_agent;  ///< empty = "twinstep/<version>"
 };

@@ -59,7 +59,8 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
   if (line.starts_with("HTTP/")) {  // a new head: after 100 Continue or a proxy's CONNECT
     transfer.response.headers.clear();
     const size_t space = line.find(' ');
-    transfer.response.status = space == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(space + 1, 3)).c_str());
+    transfer.response.status =
+        space == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(space + 1, 3)).c_str());
     return line.size();
   }
   const size_t colon = line.find(':');
@@ -129,8 +130,8 @@ class CurlClient final : public Client {
   }
 
   Result<Response> send(const Request& request, const Call& call) override {
-    const std::string what = fmt::format("{} {}", request.operation.empty() ? request.method : request.operation,
-                                         host_of(request.url));
+    const std::string what =
+        fmt::format("{} {}", request.operation.empty() ? request.method : request.operation, host_of(request.url));
     if (call.stop.stop_requested()) return cancelled(what);
     const auto now = std::chrono::steady_clock::now();
     const auto limit = std::min(call.deadline, now + request.try_timeout);
@@ -164,7 +165,8 @@ class CurlClient final : public Client {
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, request.once ? 1L : 0L);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(left.count()));
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::min(left, options_.connect_timeout).count()));
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                     static_cast<long>(std::min(left, options_.connect_timeout).count()));
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, options_.user_agent.c_str());
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &on_header);
@@ -173,8 +175,10 @@ class CurlClient final : public Client {
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     if (!options_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_file.c_str());
-    if (options_.proxy == "-") curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    else if (!options_.proxy.empty()) curl_easy_setopt(easy, CURLOPT_PROXY, options_.proxy.c_str());
+    if (options_.proxy == "-")
+      curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    else if (!options_.proxy.empty())
+      curl_easy_setopt(easy, CURLOPT_PROXY, options_.proxy.c_str());
 
     const bool has_body = request.body_source || !request.body.empty();
     const bool body_method = request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
@@ -250,12 +254,15 @@ class CurlClient final : public Client {
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
     switch (code) {
       case CURLE_COULDNT_RESOLVE_HOST:
-        return make(ErrorKind::kUnavailable, "http.no-connection", "the host name is not known; check the spelling and the network");
-      case CURLE_COULDNT_RESOLVE_PROXY:
-        return make(ErrorKind::kUnavailable, "http.no-connection", "the proxy's name is not known; check the proxy variables");
-      case CURLE_COULDNT_CONNECT:
         return make(ErrorKind::kUnavailable, "http.no-connection",
-                    os_error ? fmt::format("no connection: {}", std::strerror(static_cast<int>(os_error))) : "no connection");
+                    "the host name is not known; check the spelling and the network");
+      case CURLE_COULDNT_RESOLVE_PROXY:
+        return make(ErrorKind::kUnavailable, "http.no-connection",
+                    "the proxy's name is not known; check the proxy variables");
+      case CURLE_COULDNT_CONNECT:
+        return make(
+            ErrorKind::kUnavailable, "http.no-connection",
+            os_error ? fmt::format("no connection: {}", std::strerror(static_cast<int>(os_error))) : "no connection");
       case CURLE_OPERATION_TIMEDOUT: {
         curl_off_t connected = 0;
         curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
@@ -265,17 +272,22 @@ class CurlClient final : public Client {
       case CURLE_PEER_FAILED_VERIFICATION:
       case CURLE_SSL_CERTPROBLEM:
       case CURLE_SSL_CONNECT_ERROR:
-        return make(ErrorKind::kUnavailable, "http.tls",
-                    fmt::format("TLS failed: {}; if a private authority signed the server's certificate, name its file as ca_file", reason));
+        return make(
+            ErrorKind::kUnavailable, "http.tls",
+            fmt::format(
+                "TLS failed: {}; if a private authority signed the server's certificate, name its file as ca_file",
+                reason));
       case CURLE_SSL_CACERT_BADFILE:
-        return make(ErrorKind::kInvalid, "http.ca-file", fmt::format("the CA file {} cannot be used", options_.ca_file));
+        return make(ErrorKind::kInvalid, "http.ca-file",
+                    fmt::format("the CA file {} cannot be used", options_.ca_file));
       case CURLE_URL_MALFORMAT:
       case CURLE_UNSUPPORTED_PROTOCOL:
         return make(ErrorKind::kInvalid, "http.url", "the address is not a usable http or https URL");
       case CURLE_WEIRD_SERVER_REPLY:
- return make(ErrorKind::kCorrupt, "http.not-http", "the answer is not HTTP");
+        return make(ErrorKind::kCorrupt, "http.not-http", "the answer is not HTTP");
       default:
-        return make(ErrorKind::kTimeout, "http.broken", fmt::format("the connection broke before the answer was complete: {}", reason));
+        return make(ErrorKind::kTimeout, "http.broken",
+                    fmt::format("the connection broke before the answer was complete: {}", reason));
     }
   }
 
@@ -285,6 +297,8 @@ class CurlClient final : public Client {
 
 }  // namespace
 
-std::unique_ptr<Client> make_transport(TransportOptions options) { return std::make_unique<CurlClient>(std::move(options)); }
+std::unique_ptr<Client> make_transport(TransportOptions options) {
+  return std::make_unique<CurlClient>(std::move(options));
+}
 
 }  // namespace twinstep::http

@@ -10,15 +10,17 @@ namespace twinstep::http {
 namespace {
 
 /// Query parameters whose values may be logged. Everything else shows its name only: a SAS travels in the query.
-constexpr std::array<std::string_view, 10> kPlainParameters{"api-version", "comp", "restype", "pageIndex", "top",
-                                                            "maxresults", "prefix", "limit", "offset", "extendedInfo"};
+constexpr std::array<std::string_view, 10> kPlainParameters{
+    "api-version", "comp", "restype", "pageIndex", "top", "maxresults", "prefix", "limit", "offset", "extendedInfo"};
 
 /// Host and path as sent; parameters by the list above.
 std::string shown(std::string_view url) {
   if (const size_t scheme = url.find("://"); scheme != std::string_view::npos) {
     const size_t end = std::min(url.find('/', scheme + 3), url.size());
-    if (const size_t at = url.substr(0, end).rfind('@'); at != std::string_view::npos) url.remove_prefix(at + 1);
-    else url.remove_prefix(scheme + 3);
+    if (const size_t at = url.substr(0, end).rfind('@'); at != std::string_view::npos)
+      url.remove_prefix(at + 1);
+    else
+      url.remove_prefix(scheme + 3);
   }
   const size_t question = url.find('?');
   std::string out(url.substr(0, question));

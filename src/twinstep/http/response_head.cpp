@@ -47,8 +47,10 @@ std::string response_head(const ServerResponse& response, const HeadFacts& facts
   if (!has_date) append_header(head, "Date", facts.date);
   if (!has_length && may_have_body(response.status))
     append_header(head, "Content-Length", std::to_string(response.body.size()));
-  if (!facts.keep_alive) append_header(head, "Connection", "close");
-  else if (facts.http_1_0) append_header(head, "Connection", "keep-alive");
+  if (!facts.keep_alive)
+    append_header(head, "Connection", "close");
+  else if (facts.http_1_0)
+    append_header(head, "Connection", "keep-alive");
   head += "\r\n";
   return head;
 }

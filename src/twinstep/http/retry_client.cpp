@@ -22,8 +22,10 @@ bool transient(const Result<Response>& answer) {
     case 500:
     case 502:
     case 503:
-    case 504: return true;
-    default: return false;
+    case 504:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -51,7 +53,8 @@ class RetryingClient final : public Client {
     for (int attempt = 1;; ++attempt) {
       auto answer = inner_.send(copy, call);
       if (attempt >= options_.tries || !transient(answer) || watched.used) return answer;
-      const bool may = request.repeat == Repeat::kAlways || (request.repeat == Repeat::kIfNotStarted && surely_not_done(answer));
+      const bool may =
+          request.repeat == Repeat::kAlways || (request.repeat == Repeat::kIfNotStarted && surely_not_done(answer));
       if (!may) return answer;
       const bool throttled = answer && answer->status == 429;
       Millis wait = (throttled ? throttle : backoff).after(attempt, rng_);

@@ -30,11 +30,11 @@ using boost::system::error_code;
 using Parser = beast::http::request_parser<beast::http::string_body>;
 using Span = std::chrono::milliseconds;
 
-constexpr size_t kFirstRead = 2048;       // what an idle connection holds ready
-constexpr size_t kBodyRead = 64u << 10;   // one read of a large body
-constexpr size_t kJoinBodyUpTo = 16384;   // smaller bodies travel in the same write as the head
-constexpr Span kGoodbye{3'000};           // for the peer to notice that we are done with it
-constexpr Span kAcceptPause{100};         // after "too many open files"
+constexpr size_t kFirstRead = 2048;      // what an idle connection holds ready
+constexpr size_t kBodyRead = 64u << 10;  // one read of a large body
+constexpr size_t kJoinBodyUpTo = 16384;  // smaller bodies travel in the same write as the head
+constexpr Span kGoodbye{3'000};          // for the peer to notice that we are done with it
+constexpr Span kAcceptPause{100};        // after "too many open files"
 
 class Session;
 
@@ -273,9 +273,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
     const bool taken = edge_.pool().submit([self = shared_from_this(), request = std::move(request)] {
       ServerResponse response = self->edge_.handle(request);
-      asio::post(self->edge_.io(), [self, response = std::move(response)]() mutable {
-        self->respond(std::move(response));
-      });
+      asio::post(self->edge_.io(),
+                 [self, response = std::move(response)]() mutable { self->respond(std::move(response)); });
     });
     if (taken) return;
     ServerResponse busy = problem(503, "Service Unavailable", "too many requests are waiting");
@@ -368,8 +367,10 @@ class Session : public std::enable_shared_from_this<Session> {
 
   template <class Buffer, class Done>
   void async_read_some(const Buffer& into, Done done) {
-    if (tls_) tls_->async_read_some(into, std::move(done));
-    else socket_.async_read_some(into, std::move(done));
+    if (tls_)
+      tls_->async_read_some(into, std::move(done));
+    else
+      socket_.async_read_some(into, std::move(done));
   }
 
   template <class Buffers, class Done>
@@ -380,8 +381,10 @@ class Session : public std::enable_shared_from_this<Session> {
       if (self->phase_ == Phase::kWriting) self->expire_in(self->edge_.options().read_timeout);
       return kBodyRead;
     };
-    if (tls_) asio::async_write(*tls_, from, std::move(renew), std::move(done));
-    else asio::async_write(socket_, from, std::move(renew), std::move(done));
+    if (tls_)
+      asio::async_write(*tls_, from, std::move(renew), std::move(done));
+    else
+      asio::async_write(socket_, from, std::move(renew), std::move(done));
   }
 
   Edge& edge_;
@@ -429,9 +432,9 @@ Status Edge::open() {
   error_code failed;
   const asio::ip::address address = asio::ip::make_address(options_.address, failed);
   if (failed)
-    return fail(ErrorKind::kInvalid, "server.bad-address",
-                fmt::format("cannot listen on '{}': not an IP address; use 127.0.0.1, 0.0.0.0, ::1 or ::",
-                            options_.address));
+    return fail(
+        ErrorKind::kInvalid, "server.bad-address",
+        fmt::format("cannot listen on '{}': not an IP address; use 127.0.0.1, 0.0.0.0, ::1 or ::", options_.address));
   const tcp::endpoint endpoint(address, options_.port);
   acceptor_.open(endpoint.protocol(), failed);
   if (!failed) acceptor_.set_option(tcp::acceptor::reuse_address(true), failed);

@@ -45,7 +45,7 @@ using Handler = std::function<ServerResponse(const ServerRequest&)>;
 
 struct ServerOptions {
   std::string address = "127.0.0.1";
-  uint16_t port = 0;            ///< 0 = any free one, see Server::port()
+  uint16_t port = 0;              ///< 0 = any free one, see Server::port()
   std::string tls_certificate{};  ///< PEM text; empty = plain HTTP
   std::string tls_key{};          ///< PEM text
   int handler_threads = 8;

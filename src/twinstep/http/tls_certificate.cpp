@@ -148,8 +148,10 @@ Result<TlsIdentity> CertificateAuthority::issue(const std::vector<std::string>& 
   std::string names;
   for (const std::string& host : hosts) {
     if (!names.empty()) names += ',';
-    if (is_ip(host)) names += "IP:" + host;
-    else if (is_host_name(host)) names += "DNS:" + host;
+    if (is_ip(host))
+      names += "IP:" + host;
+    else if (is_host_name(host))
+      names += "DNS:" + host;
     else
       return fail(ErrorKind::kInvalid, "tls.bad-host",
                   fmt::format("'{}' is neither a host name nor an IP address; a certificate cannot name it", host));

@@ -11,7 +11,8 @@ TEST(JsonPointer, FollowsEscapesIndexesAndSaysNothingThere) {
   ASSERT_NE(at(root, "/a~1b/0/~0k"), nullptr);
   EXPECT_EQ(at(root, "/a~1b/0/~0k")->as_int64(), 7);
   EXPECT_EQ(at(root, "/")->as_int64(), 1);
-  for (const char* nowhere : {"/x", "/a~1b/1", "/a~1b/01x", "/a~1b/0/~0k/deeper", "a"}) EXPECT_EQ(at(root, nowhere), nullptr);
+  for (const char* nowhere : {"/x", "/a~1b/1", "/a~1b/01x", "/a~1b/0/~0k/deeper", "a"})
+    EXPECT_EQ(at(root, nowhere), nullptr);
 }
 
 TEST(JsonParse, NamesTheSourceAndTheOffset) {

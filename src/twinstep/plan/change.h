@@ -21,16 +21,16 @@ std::optional<Op> op_from(std::string_view name);
 /// One thing to do to one device of the hub.
 struct Change {
   Op op = Op::kCreate;
-  DeviceId id;         ///< as the hub spells it; for kCreate as it will be spelled there
-  std::string reason;  ///< for people; secret values are ***
-  Etag etag;           ///< of the identity, when the hub told one; guards delete, disable and enable
-  Etag twin_etag;      ///< guards writes of tags
-  bool enable = false;  ///< kUpdate: the device is set to enabled as well (it was disabled for being absent)
+  DeviceId id;                ///< as the hub spells it; for kCreate as it will be spelled there
+  std::string reason;         ///< for people; secret values are ***
+  Etag etag;                  ///< of the identity, when the hub told one; guards delete, disable and enable
+  Etag twin_etag;             ///< guards writes of tags
+  bool enable = false;        ///< kUpdate: the device is set to enabled as well (it was disabled for being absent)
   std::string status_reason;  ///< kDisable: what to write
   std::string tags;           ///< JSON object to merge into the twin's tags, without secrets; with the mark for
                               ///< kCreate and kAdopt; "{}" = nothing to write
   std::vector<std::string> secret_tags;  ///< names of secret tags to write as well, in TagSpec::name() form
-  Secret secret_values;                  ///< their JSON object, same shape as `tags`; empty in a change from a plan file
+  Secret secret_values;  ///< their JSON object, same shape as `tags`; empty in a change from a plan file
   Secret hub_tags;  ///< all but kCreate: all tags of the twin as listed, when the snapshot kept them (SnapshotOptions)
 };
 

@@ -463,8 +463,16 @@ Status Comparison::changes(const Permit& permit, const ChangeSink& sink, const C
 
 Result<Comparison> compare(const Snapshot& hub, const Snapshot& external, const Rules& rules,
                            const SnapshotOptions& options, const Call& call) {
-  auto data = std::make_unique<Comparison::Data>(Comparison::Data{
-      hub.data(), external.data(), rules, {}, {}, {}, TempFile(options.folder), false, options.keep_hub_tags, options.counts_only});
+  auto data = std::make_unique<Comparison::Data>(Comparison::Data{hub.data(),
+                                                                  external.data(),
+                                                                  rules,
+                                                                  {},
+                                                                  {},
+                                                                  {},
+                                                                  TempFile(options.folder),
+                                                                  false,
+                                                                  options.keep_hub_tags,
+                                                                  options.counts_only});
   if (hub.data().tag_count != rules.tags.size() || external.data().tag_count != rules.tags.size()) {
     return fail(ErrorKind::kInvalid, "plan.rules",
                 "the snapshots were made with other rules than they are compared by");

@@ -27,8 +27,8 @@ struct DiffResult {
 Result<DiffResult> diff_files(const DiffInput& input, providers::Mapper& mapper, const Rules& rules,
                               const SnapshotOptions& options, const Call& call);
 /// The same with an external list that some registry reads (the file provider, a remote).
-Result<DiffResult> diff_registry(const std::string& hub_path, providers::ExternalRegistry& external,
-                                 const Rules& rules, const SnapshotOptions& options, const Call& call);
+Result<DiffResult> diff_registry(const std::string& hub_path, providers::ExternalRegistry& external, const Rules& rules,
+                                 const SnapshotOptions& options, const Call& call);
 
 /// Writes {"summary":{...},"changes":[...]}; without `changes` when `summary_only`. "withheld" (texts) and "problems"
 /// follow when there are any. The guard's limits are not applied here.

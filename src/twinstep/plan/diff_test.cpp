@@ -208,7 +208,9 @@ TEST_F(Diff, StopsWhenAsked) {
 }
 
 TEST_F(Diff, SnapshotsForCountsAloneGiveTheSameCountsAndNoChanges) {
-  const std::string hub = R"({"id":"a","tags":{"profile":"1","ref":"1"}})" "\n" R"({"id":"b","tags":{"ref":"2"}})";
+  const std::string hub = R"({"id":"a","tags":{"profile":"1","ref":"1"}})"
+                          "\n"
+                          R"({"id":"b","tags":{"ref":"2"}})";
   const std::string external = R"([{"name":"a","profile":"2"},{"name":"c"}])";
   const json::object whole = written(run(hub, external), true);
   options_.counts_only = true;

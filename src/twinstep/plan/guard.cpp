@@ -29,10 +29,11 @@ Verdict check_limits(const Counts& counts, const config::Limits& limits, const s
     std::string doubts;
     for (const std::string& why : why_withheld) doubts += (doubts.empty() ? " (" : "; ") + why;
     if (!doubts.empty()) doubts += ")";
-    verdict.tripped.push_back({"empty", 0, 1,
-                               fmt::format("the external list is empty{}, so nothing is changed; check the account, its "
-                                           "rights and the filter of the list",
-                                           doubts)});
+    verdict.tripped.push_back(
+        {"empty", 0, 1,
+         fmt::format("the external list is empty{}, so nothing is changed; check the account, its "
+                     "rights and the filter of the list",
+                     doubts)});
   } else if (!why_withheld.empty()) {
     verdict.permit.deletes = false;
     std::string text = "deletes are withheld: ";

@@ -23,10 +23,10 @@ struct HubLine {
   bool enabled = true;
   bool edge = false;
   azure::AuthKind auth = azure::AuthKind::kSas;
-  bool marked = false;         ///< tags.twinstep is there
-  std::string_view owner;      ///< tags.twinstep.link; empty when that is no string
-  bool has_ref = false;        ///< tags.ref is there
-  std::string_view tags;       ///< the tags object as listed; empty = none
+  bool marked = false;                       ///< tags.twinstep is there
+  std::string_view owner;                    ///< tags.twinstep.link; empty when that is no string
+  bool has_ref = false;                      ///< tags.ref is there
+  std::string_view tags;                     ///< the tags object as listed; empty = none
   std::span<const std::string_view> values;  ///< one per TagSpec, canonical JSON; empty = absent or null
 };
 

@@ -73,7 +73,8 @@ class PlanFileSink {
 /// Reads a plan back, a bounded piece at a time.
 ///
 /// open() reads the whole file once to check the digest, so that nothing of an edited or cut-off plan is ever used.
-/// Errors  kNotFound "plan.not-found"; kInvalid "plan.not-a-plan", "plan.schema" (made by another version), "plan.cut-off",
+/// Errors  kNotFound "plan.not-found"; kInvalid "plan.not-a-plan", "plan.schema" (made by another version),
+/// "plan.cut-off",
 ///         "plan.edited" (the digest does not fit). Age and use of a plan are for the caller to judge.
 class PlanReader {
  public:

@@ -11,7 +11,8 @@ namespace twinstep::plan {
 /// Counts, what the guard says and problems, for people. Lines end with '\n'; no colour.
 std::string summary_text(const PlanHead& head);
 
-/// Collects changes and writes them grouped by kind, the first `most_per_kind` of each. Memory is bounded by that number.
+/// Collects changes and writes them grouped by kind, the first `most_per_kind` of each. Memory is bounded by that
+/// number.
 class ChangeGroups {
  public:
   /// `most_per_kind` 0 keeps all of them: for small plans only.

@@ -29,8 +29,9 @@ struct Rules {
 
 /// The rules of one link. `tags` are those of the link's provider.
 inline Rules rules_of(const config::Link& link, std::vector<providers::TagSpec> tags) {
-  return {link.name,         link.external,        link.scope,                link.deletes,     link.copy_secrets,
-          link.include_edge, link.include_modules, link.include_certificates, link.id_spelling, std::move(tags)};
+  return {link.name,         link.external,     link.scope,           link.deletes,
+          link.copy_secrets, link.include_edge, link.include_modules, link.include_certificates,
+          link.id_spelling,  std::move(tags)};
 }
 
 /// statusReason of a device disabled because the external list lacks it begins with this; the external's name follows.

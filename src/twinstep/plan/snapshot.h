@@ -14,19 +14,19 @@
 namespace twinstep::plan {
 
 struct SnapshotOptions {
-  std::string folder = "/tmp";          ///< for temporary files, which have no name from the start
+  std::string folder = "/tmp";           ///< for temporary files, which have no name from the start
   size_t sort_bytes = 12 * 1024 * 1024;  ///< records sorted in memory at a time; at least 64 KiB
-  bool keep_hub_tags = false;           ///< so that Change::hub_tags is filled
+  bool keep_hub_tags = false;            ///< so that Change::hub_tags is filled
   bool counts_only = false;  ///< for counts and problems without the changes themselves: half as much goes to disk
 };
 
 /// Whether a listing was complete, and what could not be read.
 struct Proof {
   bool complete = false;
-  std::string why_incomplete;     ///< for people; empty when complete
-  uint64_t broken = 0;            ///< items that could not be read, all
+  std::string why_incomplete;      ///< for people; empty when complete
+  uint64_t broken = 0;             ///< items that could not be read, all
   uint64_t broken_without_id = 0;  ///< of these, without a readable id: any of them withholds deletes
-  std::vector<Problem> named;     ///< the first 20 broken ones
+  std::vector<Problem> named;      ///< the first 20 broken ones
 };
 
 /// One registry's complete listing, sorted by canonical id, on disk. Movable, not copyable.

@@ -83,8 +83,8 @@ Status ListCutter::feed(std::string_view chunk, const Sink& item, const BrokenSi
   return {};
 }
 
-/// Passes over what stream() would do byte by byte inside of an item, 64 bytes at a time, to the item's end at most, and
-/// says how many bytes that were. Leaves whatever is out of the ordinary to stream().
+/// Passes over what stream() would do byte by byte inside of an item, 64 bytes at a time, to the item's end at most,
+/// and says how many bytes that were. Leaves whatever is out of the ordinary to stream().
 Result<size_t> ListCutter::inside_item(std::string_view chunk, const Sink& item, const BrokenSink& broken) {
   constexpr size_t kBlock = json::ByteMasks::kBlock;
   size_t at = 0;

@@ -28,14 +28,27 @@ TEST(ListCutter, ItemsLongerThanABlockKeepTheirBracketsQuotesAndLines) {
   const std::string long_text(200, 'x');
   const std::string first = R"({"a":"]}\\\"{[","b":[{"c":")" + long_text + "\"},\n[]]}";
   const std::string second = R"({"d":"\\","e":")" + long_text + R"("})";
-  EXPECT_EQ(told("[\n" + first + ",\n" + second + "]", "", 1 << 20),
-            "item 2 " + first + "\nitem 4 " + second + "\n");
+  EXPECT_EQ(told("[\n" + first + ",\n" + second + "]", "", 1 << 20), "item 2 " + first + "\nitem 4 " + second + "\n");
 }
 
 TEST(ListCutter, WhatComesOfATextDoesNotDependOnThePiecesItComesIn) {
-  constexpr std::string_view kParts[] = {"{", "}", "[", "]", "\"", "\\", "\\\\", "\\\"", ",", ":", "\n", " ", "null",
-                                         R"("name":"one two three")", R"({"id":"0011223344556677","list":[1,2,{"a":"}"}]})",
-                                         R"("a long text that fills the better part of a block of bytes, or all of it")"};
+  constexpr std::string_view kParts[] = {
+      "{",
+      "}",
+      "[",
+      "]",
+      "\"",
+      "\\",
+      "\\\\",
+      "\\\"",
+      ",",
+      ":",
+      "\n",
+      " ",
+      "null",
+      R"("name":"one two three")",
+      R"({"id":"0011223344556677","list":[1,2,{"a":"}"}]})",
+      R"("a long text that fills the better part of a block of bytes, or all of it")"};
   for (uint32_t seed = 0; seed < 3000; ++seed) {
     std::mt19937 random(seed);
     std::string text = seed % 2 == 0 ? "[{" : R"({"devices":[{)";

@@ -13,10 +13,17 @@ Error sqlite_error(sqlite3* database) {
   const int code = sqlite3_errcode(database) & 0xff;
   const char* text = sqlite3_errmsg(database);
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-    return {ErrorKind::kCorrupt, fmt::format("the state file is damaged ({}); move it away to begin anew", text), "store.corrupt", {}, 0, {}, {}};
+    return {ErrorKind::kCorrupt,
+            fmt::format("the state file is damaged ({}); move it away to begin anew", text),
+            "store.corrupt",
+            {},
+            0,
+            {},
+            {}};
   if (code == SQLITE_FULL)
     return {ErrorKind::kUnavailable, "the state file cannot grow: the disk is full", "store.disk-full", {}, 0, {}, {}};
-  return {ErrorKind::kUnavailable, fmt::format("the state file cannot be used: {}", text), "store.sqlite", {}, 0, {}, {}};
+  return {
+      ErrorKind::kUnavailable, fmt::format("the state file cannot be used: {}", text), "store.sqlite", {}, 0, {}, {}};
 }
 
 Statement& Statement::bind(std::string_view text) {
@@ -31,9 +38,12 @@ Statement& Statement::bind(int64_t number) {
 
 Result<bool> Statement::step() {
   switch (sqlite3_step(statement_.get())) {
-    case SQLITE_ROW: return true;
-    case SQLITE_DONE: return false;
-    default: return fail(sqlite_error(database_));
+    case SQLITE_ROW:
+      return true;
+    case SQLITE_DONE:
+      return false;
+    default:
+      return fail(sqlite_error(database_));
   }
 }
 
@@ -68,7 +78,9 @@ Result<Sqlite> Sqlite::open(const std::string& path) {
   sqlite3* raw = nullptr;
   const int opened = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
   Sqlite out(raw);
-  if (opened != SQLITE_OK) return fail(raw ? sqlite_error(raw) : Error{ErrorKind::kUnavailable, "no memory for SQLite", "store.open", {}, 0, {}, {}});
+  if (opened != SQLITE_OK)
+    return fail(raw ? sqlite_error(raw)
+                    : Error{ErrorKind::kUnavailable, "no memory for SQLite", "store.open", {}, 0, {}, {}});
   sqlite3_busy_timeout(raw, 5000);
   for (const char* pragma : {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON"}) {
     auto set = out.execute(pragma);
@@ -85,7 +97,8 @@ Statement Sqlite::prepare(std::string_view sql) {
 }
 
 Status Sqlite::execute(const char* sql) {
-  if (sqlite3_exec(database_.get(), sql, nullptr, nullptr, nullptr) != SQLITE_OK) return fail(sqlite_error(database_.get()));
+  if (sqlite3_exec(database_.get(), sql, nullptr, nullptr, nullptr) != SQLITE_OK)
+    return fail(sqlite_error(database_.get()));
   return {};
 }
 

@@ -24,7 +24,8 @@ class Statement {
 
  private:
   friend class Sqlite;
-  Statement(sqlite3* database, sqlite3_stmt* statement) : database_(database), statement_(statement, sqlite3_finalize) {}
+  Statement(sqlite3* database, sqlite3_stmt* statement)
+      : database_(database), statement_(statement, sqlite3_finalize) {}
   sqlite3* database_;
   std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> statement_;
   int bound_ = 0;

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <array>
-#include <iterator>
 #include <cstring>
+#include <iterator>
 
 #include "twinstep/base/encoding.h"
 
@@ -23,14 +23,16 @@ constexpr Migration kMigrations[] = {
 
 constexpr const char* kLastRun = "SELECT external_count, owned_count, finished FROM last_run WHERE link = ?";
 constexpr const char* kPutRun =
-    "INSERT INTO last_run (link, external_count, owned_count, finished) VALUES (?, ?, ?, ?) ON CONFLICT (link) DO UPDATE "
+    "INSERT INTO last_run (link, external_count, owned_count, finished) VALUES (?, ?, ?, ?) ON CONFLICT (link) DO "
+    "UPDATE "
     "SET external_count = excluded.external_count, owned_count = excluded.owned_count, finished = excluded.finished";
 constexpr const char* kFindPlan = "SELECT link, digest, state, created, expires FROM plan WHERE id = ?";
 constexpr const char* kPutPlan =
     "INSERT INTO plan (id, link, digest, state, created, expires, changed) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (id) DO UPDATE SET state = excluded.state, changed = excluded.changed";
 constexpr const char* kPutJournal =
-    "INSERT INTO journal (plan, device, op, outcome, reason) VALUES (?, ?, ?, ?, ?) ON CONFLICT (plan, device) DO UPDATE "
+    "INSERT INTO journal (plan, device, op, outcome, reason) VALUES (?, ?, ?, ?, ?) ON CONFLICT (plan, device) DO "
+    "UPDATE "
     "SET op = excluded.op, outcome = excluded.outcome, reason = excluded.reason";
 constexpr const char* kCountJournal = "SELECT count(*) FROM journal WHERE plan = ? AND outcome = ?";
 constexpr const char* kClearJournal = "DELETE FROM journal WHERE plan = ?";
@@ -38,7 +40,8 @@ constexpr const char* kPutJob =
     "INSERT INTO job (container, link, plan, kind, blob, job, created) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (container) DO UPDATE SET job = excluded.job";
 constexpr const char* kRemoveJob = "DELETE FROM job WHERE container = ?";
-constexpr const char* kJobs = "SELECT container, plan, kind, blob, job, created FROM job WHERE link = ? ORDER BY created";
+constexpr const char* kJobs =
+    "SELECT container, plan, kind, blob, job, created FROM job WHERE link = ? ORDER BY created";
 
 int64_t micros(SystemTime time) { return time.time_since_epoch().count(); }
 SystemTime time_of(int64_t micros) { return SystemTime{std::chrono::microseconds{micros}}; }
@@ -61,8 +64,9 @@ Status StateFile::migrate() {
   const int64_t version = row ? version_query.number(0) : 0;
   TRY(version_query.run());
   if (version > static_cast<int64_t>(std::size(kMigrations)))
-    return fail(ErrorKind::kInvalid, "store.newer",
-                fmt::format("made by a newer twinstep (schema {}, this one knows {})", version, std::size(kMigrations)));
+    return fail(
+        ErrorKind::kInvalid, "store.newer",
+        fmt::format("made by a newer twinstep (schema {}, this one knows {})", version, std::size(kMigrations)));
   for (size_t i = static_cast<size_t>(version); i < std::size(kMigrations); ++i) {
     TRY(database_.execute(kMigrations[i].sql));
     TRY(database_.execute(fmt::format("PRAGMA user_version = {}", i + 1).c_str()));
@@ -96,7 +100,8 @@ Result<std::optional<PlanRecord>> StateFile::find_plan(const PlanId& id) {
   auto query = database_.prepare(kFindPlan);
   TRY_ASSIGN(const bool found, query.bind(id.value).step());
   if (!found) return std::optional<PlanRecord>{};
-  PlanRecord plan{id, query.text(0), query.text(1), PlanState::kMade, time_of(query.number(3)), time_of(query.number(4))};
+  PlanRecord plan{
+      id, query.text(0), query.text(1), PlanState::kMade, time_of(query.number(3)), time_of(query.number(4))};
   for (size_t i = 0; i < kStates.size(); ++i)
     if (query.text(2) == kStates[i]) plan.state = static_cast<PlanState>(i);
   return std::optional<PlanRecord>{plan};

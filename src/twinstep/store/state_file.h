@@ -35,10 +35,10 @@ struct JournalEntry {
 struct JobRecord {
   std::string container;
   std::string link;
-  PlanId plan;       ///< empty for an export
+  PlanId plan;  ///< empty for an export
   bool import = false;
   std::string blob;
-  JobId job;         ///< empty while the hub's answer is not known
+  JobId job;  ///< empty while the hub's answer is not known
   SystemTime created;
 };
 

@@ -58,7 +58,8 @@ TEST_F(State, APlanGoesFromMadeToApplyingToUsed) {
 
 TEST_F(State, TheJournalCountsEachDeviceOnceByItsLastOutcome) {
   const PlanId plan("p1");
-  ASSERT_TRUE(state->write_journal(plan, {{DeviceId("a"), "create", "failed", "409"}, {DeviceId("b"), "create", "done", ""}}));
+  ASSERT_TRUE(
+      state->write_journal(plan, {{DeviceId("a"), "create", "failed", "409"}, {DeviceId("b"), "create", "done", ""}}));
   ASSERT_TRUE(state->write_journal(plan, {{DeviceId("a"), "create", "done", ""}}));
   EXPECT_EQ(state->count_journal(plan, "done").value(), 2u);
   EXPECT_EQ(state->count_journal(plan, "failed").value(), 0u);

@@ -30,9 +30,12 @@ bool is_create_or_delete(Op op) { return op == Op::kCreate || op == Op::kDelete;
 
 std::string_view to_string(Method method) {
   switch (method) {
-    case Method::kSingle: return "single calls";
-    case Method::kBulk: return "bulk calls of 100";
-    case Method::kImportJob: break;
+    case Method::kSingle:
+      return "single calls";
+    case Method::kBulk:
+      return "bulk calls of 100";
+    case Method::kImportJob:
+      break;
   }
   return "one import job";
 }
@@ -41,9 +44,12 @@ Estimate estimate(const LinkContext& context, const plan::Counts& counts) {
   Estimate out;
   const uint64_t bulk = counts.creates + counts.deletes;
   out.devices = counts.changes();
-  const bool job = context.blobs && bulk > 0 && bulk >= static_cast<uint64_t>(std::max(0, context.config.job_threshold));
+  const bool job =
+      context.blobs && bulk > 0 && bulk >= static_cast<uint64_t>(std::max(0, context.config.job_threshold));
   out.method = job ? Method::kImportJob : bulk > kFewChanges ? Method::kBulk : Method::kSingle;
-  const uint64_t bulk_calls = out.method == Method::kBulk ? (bulk + kBulkSize - 1) / kBulkSize : out.method == Method::kImportJob ? 1 : bulk;
+  const uint64_t bulk_calls = out.method == Method::kBulk        ? (bulk + kBulkSize - 1) / kBulkSize
+                              : out.method == Method::kImportJob ? 1
+                                                                 : bulk;
   out.calls = bulk_calls + counts.updates + counts.adopts + 2 * counts.disables + 2 * counts.enables;
   // A job works off its lines at about the rate of registry operations (azure.md 1.10).
   const double seconds = static_cast<double>(bulk + 2 * counts.disables + 2 * counts.enables) /

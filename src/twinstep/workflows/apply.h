@@ -37,11 +37,11 @@ struct ApplyReport {
     uint64_t skipped = 0;  ///< left alone because the device changed meanwhile, or a delete could not be confirmed
   };
   std::map<plan::Op, Row> rows;
-  uint64_t done_before = 0;             ///< by an interrupted apply of the same plan
-  std::vector<DeviceProblem> failed;    ///< the first 1,000
-  std::vector<DeviceProblem> skipped;   ///< the first 1,000
-  std::string deletes_stopped;          ///< why deleting ended early; empty = it did not
-  bool interrupted = false;             ///< stopped by the user; the next run goes on
+  uint64_t done_before = 0;            ///< by an interrupted apply of the same plan
+  std::vector<DeviceProblem> failed;   ///< the first 1,000
+  std::vector<DeviceProblem> skipped;  ///< the first 1,000
+  std::string deletes_stopped;         ///< why deleting ended early; empty = it did not
+  bool interrupted = false;            ///< stopped by the user; the next run goes on
 
   uint64_t done_count() const;
   uint64_t failed_count() const;

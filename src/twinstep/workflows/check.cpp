@@ -8,11 +8,15 @@ namespace {
 /// What to do about an error, from its kind.
 std::string mend_for(const Error& error, std::string_view right) {
   switch (error.kind) {
-    case ErrorKind::kDenied: return fmt::format("check the key, and that its policy or role may {}", right);
+    case ErrorKind::kDenied:
+      return fmt::format("check the key, and that its policy or role may {}", right);
     case ErrorKind::kUnavailable:
-    case ErrorKind::kTimeout: return "check the address, the network, the proxy and, for a private authority, ca_file";
-    case ErrorKind::kThrottled: return "the remote is busy; check tier and units, or try later";
-    default: return "see the message";
+    case ErrorKind::kTimeout:
+      return "check the address, the network, the proxy and, for a private authority, ca_file";
+    case ErrorKind::kThrottled:
+      return "the remote is busy; check tier and units, or try later";
+    default:
+      return "see the message";
   }
 }
 
@@ -21,7 +25,8 @@ class Checks {
   explicit Checks(LinkContext& context) : context_(context) {}
 
   template <class T>
-  void add(std::string what, const Result<T>& result, std::string_view right, bool missing_is_good = false, std::string detail = {}) {
+  void add(std::string what, const Result<T>& result, std::string_view right, bool missing_is_good = false,
+           std::string detail = {}) {
     if (result || (missing_is_good && result.error().kind == ErrorKind::kNotFound))
       results.push_back({std::move(what), true, std::move(detail), {}});
     else
@@ -33,8 +38,10 @@ class Checks {
     const DeviceId nobody(fmt::format("twinstep-check-{}", context_.rng.hex_id().substr(0, 12)));
     auto read = context_.hub.get_device(nobody, call);
     add(hub + ": read devices", read, "read the registry (RegistryRead)", true, context_.hub.host());
-    if (!read && read.error().kind != ErrorKind::kNotFound && read.error().kind != ErrorKind::kDenied) return;  // not reachable: no more words
-    add(hub + ": write devices", context_.hub.delete_device(nobody, Etag("*"), call), "write the registry (RegistryWrite)", true);
+    if (!read && read.error().kind != ErrorKind::kNotFound && read.error().kind != ErrorKind::kDenied)
+      return;  // not reachable: no more words
+    add(hub + ": write devices", context_.hub.delete_device(nobody, Etag("*"), call),
+        "write the registry (RegistryWrite)", true);
     add(hub + ": read twins", context_.hub.get_twin(nobody, call), "read twins (ServiceConnect)", true);
     add(hub + ": query", context_.hub.query("SELECT * FROM devices", 1, "", call), "query (ServiceConnect)");
     auto jobs = context_.hub.list_jobs(call);
@@ -58,12 +65,13 @@ class Checks {
     if (written) written = writer->finish();
     add("storage: write a blob", written, "write blobs");
     std::string back;
-    auto read = context_.blobs->read_blob(container->name(), "check.txt",
-                                          [&](std::string_view piece) -> Status {
-                                            back += piece;
-                                            return {};
-                                          },
-                                          call);
+    auto read = context_.blobs->read_blob(
+        container->name(), "check.txt",
+        [&](std::string_view piece) -> Status {
+          back += piece;
+          return {};
+        },
+        call);
     add("storage: read a blob", read, "read blobs");
     add("storage: sign for the hub", container->address(), "sign");
     add("storage: remove a container", container->remove(), "delete containers");
@@ -76,8 +84,10 @@ class Checks {
     std::string first_bad;
     auto proof = context_.external.first_page(
         [&](std::string_view item, const providers::ItemPlace& place) -> Status {
-          if (auto mapped = mapper->map(item)) ++good;
-          else if (++bad == 1) first_bad = fmt::format("{}: {}", to_string(place), mapped.error().what);
+          if (auto mapped = mapper->map(item))
+            ++good;
+          else if (++bad == 1)
+            first_bad = fmt::format("{}: {}", to_string(place), mapped.error().what);
           return {};
         },
         [&](std::string_view, const providers::ItemPlace&, std::string_view) -> Status {
@@ -88,7 +98,11 @@ class Checks {
     add(what, proof, "list devices", false, fmt::format("{} devices, {} invalid", good, bad));
     if (proof && good == 0)
       results.push_back({fmt::format("external system {}: devices", context_.link.external), false,
-                         bad ? first_bad : proof->complete || proof->why_incomplete.empty() ? "the list is empty" : "the list is empty: " + proof->why_incomplete, "check the account, its rights and the filter of the list"});
+                         bad ? first_bad
+                         : proof->complete || proof->why_incomplete.empty()
+                             ? "the list is empty"
+                             : "the list is empty: " + proof->why_incomplete,
+                         "check the account, its rights and the filter of the list"});
   }
 
   std::vector<CheckResult> results;

@@ -8,7 +8,7 @@
 namespace twinstep::workflows {
 
 struct CheckResult {
-  std::string what;    ///< "hub contoso: read twins"
+  std::string what;  ///< "hub contoso: read twins"
   bool ok = false;
   std::string detail;  ///< what was found, or the error
   std::string mend;    ///< what to do; empty when ok

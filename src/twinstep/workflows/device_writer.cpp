@@ -31,7 +31,9 @@ std::string owner_of(const json::object& tags) {
   return mark ? std::string(json::string_or(*mark, "link")) : std::string();
 }
 
-bool ends_everything(const Error& error) { return error.kind == ErrorKind::kDenied || error.kind == ErrorKind::kCancelled; }
+bool ends_everything(const Error& error) {
+  return error.kind == ErrorKind::kDenied || error.kind == ErrorKind::kCancelled;
+}
 
 constexpr const char* kChanged = "the device changed since the plan was made; the next plan looks at it again";
 
@@ -111,15 +113,19 @@ Status DeviceWriter::single(const plan::Change& change) {
 
 Result<std::string> DeviceWriter::make(const plan::Change& change) {
   switch (change.op) {
-    case Op::kCreate: return create(change);
-    case Op::kDelete: return remove(change);
-    case Op::kAdopt: return write_tags(change);
+    case Op::kCreate:
+      return create(change);
+    case Op::kDelete:
+      return remove(change);
+    case Op::kAdopt:
+      return write_tags(change);
     case Op::kDisable: {
       TRY_ASSIGN(std::string why_not, why_not_delete(change));
       if (!why_not.empty()) return why_not;
       return set_enabled(change, false);
     }
-    case Op::kUpdate: break;
+    case Op::kUpdate:
+      break;
   }
   if (change.enable) {
     TRY_ASSIGN(std::string skipped, set_enabled(change, true));
@@ -178,8 +184,10 @@ Result<std::string> DeviceWriter::set_enabled(const plan::Change& change, bool e
   if (!change.etag.empty() && identity->etag != change.etag) return std::string(kChanged);
   json::object document = std::move(identity->document);  // with the keys, so that they stay
   document["status"] = enabled ? "enabled" : "disabled";
-  if (enabled) document["statusReason"] = nullptr;
-  else document["statusReason"] = change.status_reason;
+  if (enabled)
+    document["statusReason"] = nullptr;
+  else
+    document["statusReason"] = change.status_reason;
   auto written = context_.hub.update_device(document, identity->etag, call_);
   if (written) return std::string();
   if (written.error().kind == ErrorKind::kConflict) return std::string(kChanged);
@@ -198,8 +206,9 @@ Result<std::string> DeviceWriter::why_not_delete(const plan::Change& change) {
   TRY_ASSIGN(const bool absent, confirmed_absent(context_, change, call_));
   if (absent) return std::string();
   std::scoped_lock lock(mutex_);
-  report_.deletes_stopped = fmt::format("{} is in {} although its list lacked it: the list was not complete, so nothing more is deleted",
-                                        change.id.value, context_.link.external);
+  report_.deletes_stopped =
+      fmt::format("{} is in {} although its list lacked it: the list was not complete, so nothing more is deleted",
+                  change.id.value, context_.link.external);
   return std::string(kDisproved);
 }
 

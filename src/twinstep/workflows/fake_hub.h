@@ -25,7 +25,7 @@ class FakeHub final : public azure::IotHubClient {
   int job_creations = 0;
   int cancelled_jobs = 0;
   std::deque<std::function<Result<azure::Job>()>> on_create_job;  ///< scripted; else a job that completes at once
-  std::function<Status(const DeviceId&)> before_write;             ///< an error here is the answer
+  std::function<Status(const DeviceId&)> before_write;            ///< an error here is the answer
   std::function<void(azure::Job&)> on_poll;
 
   static Etag identity_etag(const Device& d) { return Etag(fmt::format("i{}", d.identity)); }
@@ -44,7 +44,8 @@ class FakeHub final : public azure::IotHubClient {
     out.etag = identity_etag(d);
     out.enabled = d.enabled;
     out.status_reason = d.reason;
-    out.document = {{"deviceId", id.value}, {"status", d.enabled ? "enabled" : "disabled"}, {"authentication", {{"key", d.key}}}};
+    out.document = {
+        {"deviceId", id.value}, {"status", d.enabled ? "enabled" : "disabled"}, {"authentication", {{"key", d.key}}}};
     return out;
   }
   Result<azure::Identity> create_device(const DeviceId& id, const Call& call) override {
@@ -91,7 +92,8 @@ class FakeHub final : public azure::IotHubClient {
     out.tags = found->second.tags;
     return out;
   }
-  Result<azure::Twin> patch_tags(const DeviceId& id, const json::object& tags, const Etag& etag, const Call& call) override {
+  Result<azure::Twin> patch_tags(const DeviceId& id, const json::object& tags, const Etag& etag,
+                                 const Call& call) override {
     {
       std::scoped_lock lock(mutex_);
       const auto found = devices.find(id.value);
@@ -115,8 +117,12 @@ class FakeHub final : public azure::IotHubClient {
   }
   bool bulk_answer_lost = false;
 
-  Result<azure::QueryPage> query(std::string_view, int, std::string_view, const Call&) override { return azure::QueryPage{"[]", "Twin", ""}; }
-  Result<std::vector<std::string>> modules_of(const DeviceId&, const Call&) override { return std::vector<std::string>{}; }
+  Result<azure::QueryPage> query(std::string_view, int, std::string_view, const Call&) override {
+    return azure::QueryPage{"[]", "Twin", ""};
+  }
+  Result<std::vector<std::string>> modules_of(const DeviceId&, const Call&) override {
+    return std::vector<std::string>{};
+  }
 
   Result<azure::Job> create_export_job(const azure::ExportJob&, const Call&) override { return create_job(false); }
   Result<azure::Job> create_import_job(const azure::ImportJob&, const Call&) override { return create_job(true); }

@@ -50,23 +50,23 @@ Result<Problems> read_problems(LinkContext& context, const std::string& containe
     auto problem = parse_import_problem(text);
     if (!problem || problem->device.empty()) {
       ++out.unattributed;
-      if (out.first_unattributed.empty())
-        out.first_unattributed = problem ? problem->text : beginning(text);
+      if (out.first_unattributed.empty()) out.first_unattributed = problem ? problem->text : beginning(text);
       return;
     }
     std::string id = problem->device;
     out.by_device.emplace(std::move(id), std::move(*problem));
   };
-  auto read = context.blobs->read_blob(container, kErrorLog,
-                                       [&](std::string_view piece) -> Status {
-                                         rest.append(piece);
-                                         size_t begin = 0;
-                                         for (size_t end; (end = rest.find('\n', begin)) != std::string::npos; begin = end + 1)
-                                           line(std::string_view(rest).substr(begin, end - begin));
-                                         rest.erase(0, begin);
-                                         return {};
-                                       },
-                                       call);
+  auto read = context.blobs->read_blob(
+      container, kErrorLog,
+      [&](std::string_view piece) -> Status {
+        rest.append(piece);
+        size_t begin = 0;
+        for (size_t end; (end = rest.find('\n', begin)) != std::string::npos; begin = end + 1)
+          line(std::string_view(rest).substr(begin, end - begin));
+        rest.erase(0, begin);
+        return {};
+      },
+      call);
   if (!read) {
     if (read.error().kind != ErrorKind::kNotFound) return fail_within(std::move(read), "reading importErrors.log");
     spdlog::info("import.no_error_log container={}", container);
@@ -124,7 +124,8 @@ Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& wr
     job.user_assigned_identity = context.config.storage->user_assigned_identity;
   }
   JobRunner runner(context, {.polling = context.config.import_polling});
-  auto ran = runner.run_import(job, [&](const JobId& id) { return container.remember_job(id); }, call);
+  auto ran = runner.run_import(
+      job, [&](const JobId& id) { return container.remember_job(id); }, call);
   if (!ran) {
     // Stopped while the hub works: it goes on without us, and the next run waits for it and cleans up.
     if (ran.error().kind == ErrorKind::kCancelled) container.keep();

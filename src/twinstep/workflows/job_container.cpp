@@ -5,10 +5,10 @@
 namespace twinstep::workflows {
 namespace {
 
-constexpr std::chrono::hours kSasLifetime{48};     // azure.md 1.10: must outlive the job, queueing included
-constexpr std::chrono::seconds kRemoveTime{20};    // removing goes on after a stop request, but not for long
+constexpr std::chrono::hours kSasLifetime{48};   // azure.md 1.10: must outlive the job, queueing included
+constexpr std::chrono::seconds kRemoveTime{20};  // removing goes on after a stop request, but not for long
 constexpr std::string_view kPrefix = "twinstep-";
-constexpr std::chrono::hours kAbandoned{7 * 24};   // an unknown container of ours that old belongs to nobody
+constexpr std::chrono::hours kAbandoned{7 * 24};  // an unknown container of ours that old belongs to nobody
 
 Status remove_container(LinkContext& context, const std::string& name, const Call& call) {
   auto removed = context.blobs->delete_container(name, call);
@@ -20,8 +20,13 @@ Status remove_container(LinkContext& context, const std::string& name, const Cal
 
 Result<JobContainer> JobContainer::create(LinkContext& context, const PlanId& plan, bool import, const Call& call) {
   const std::string id = context.rng.hex_id();
-  store::JobRecord record{fmt::format("{}{}", kPrefix, id.substr(0, 24)), context.link.name, plan, import,
-                          fmt::format("devices-{}.txt", id.substr(24)), JobId(), context.clock.system_now()};
+  store::JobRecord record{fmt::format("{}{}", kPrefix, id.substr(0, 24)),
+                          context.link.name,
+                          plan,
+                          import,
+                          fmt::format("devices-{}.txt", id.substr(24)),
+                          JobId(),
+                          context.clock.system_now()};
   TRY(context.state.put_job(record));
   JobContainer container(&context, record);
   TRY(context.blobs->create_container(record.container, call));

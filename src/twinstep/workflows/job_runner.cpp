@@ -29,15 +29,17 @@ constexpr Millis kRoleSpread{5 * 60'000};  // azure.md 1.10: a fresh role assign
 }  // namespace
 
 Result<azure::Job> JobRunner::run_export(const azure::ExportJob& job, const Created& created, const Call& call) {
-  TRY_ASSIGN(const azure::Job made, create(false, job.blob_name, job.identity_based,
-                                           [&] { return context_.hub.create_export_job(job, call); }, call));
+  TRY_ASSIGN(const azure::Job made, create(
+                                        false, job.blob_name, job.identity_based,
+                                        [&] { return context_.hub.create_export_job(job, call); }, call));
   TRY(created(made.id));
   return wait(made.id, false, call);
 }
 
 Result<azure::Job> JobRunner::run_import(const azure::ImportJob& job, const Created& created, const Call& call) {
-  TRY_ASSIGN(const azure::Job made, create(true, job.blob_name, job.identity_based,
-                                           [&] { return context_.hub.create_import_job(job, call); }, call));
+  TRY_ASSIGN(const azure::Job made, create(
+                                        true, job.blob_name, job.identity_based,
+                                        [&] { return context_.hub.create_import_job(job, call); }, call));
   TRY(created(made.id));
   return wait(made.id, true, call);
 }
@@ -71,10 +73,11 @@ Result<azure::Job> JobRunner::create(bool import, std::string_view blob, bool id
       lost_answer = true;
     } else if (error.remote_code == "JobQuotaExceeded") {
       if (waited > timing_.busy_limit)
-        return fail(ErrorKind::kUnavailable, "hub.job-busy",
-                    fmt::format("hub {}: another job has kept the hub busy for {}; a hub runs one import or export job at "
-                                "a time, whatever its tier. Wait for it or cancel it",
-                                context_.link.hub, format_duration(waited)));
+        return fail(
+            ErrorKind::kUnavailable, "hub.job-busy",
+            fmt::format("hub {}: another job has kept the hub busy for {}; a hub runs one import or export job at "
+                        "a time, whatever its tier. Wait for it or cancel it",
+                        context_.link.hub, format_duration(waited)));
       if (!told && !lost_answer)
         context_.progress.note("another import or export job is running on the hub; waiting for it to end");
       told = true;
@@ -85,7 +88,8 @@ Result<azure::Job> JobRunner::create(bool import, std::string_view blob, bool id
       return made;
     }
     if (!clock.sleep_for(pause, call.stop))
-      return fail(ErrorKind::kCancelled, "cancelled", fmt::format("stopped while asking for an {} job", kind_of(import)));
+      return fail(ErrorKind::kCancelled, "cancelled",
+                  fmt::format("stopped while asking for an {} job", kind_of(import)));
     pause = std::min(pause * 2, Millis{60'000});
   }
 }

@@ -9,9 +9,9 @@ namespace twinstep::workflows {
 /// How long a job is waited for.
 struct JobTiming {
   config::JobPolling polling;
-  Millis first_look{1000};           ///< polls begin here and double up to polling.interval
-  Millis extra{30'000};              ///< on top of interval x attempts
-  Millis busy_limit{6 * 3600'000};   ///< how long another job of the hub is waited for
+  Millis first_look{1000};          ///< polls begin here and double up to polling.interval
+  Millis extra{30'000};             ///< on top of interval x attempts
+  Millis busy_limit{6 * 3600'000};  ///< how long another job of the hub is waited for
 };
 
 /// Runs export and import jobs of a hub, one at a time, never twice for one wish.
@@ -38,7 +38,8 @@ class JobRunner {
 
  private:
   using Create = std::function<Result<azure::Job>()>;
-  Result<azure::Job> create(bool import, std::string_view blob, bool identity_based, const Create& ask, const Call& call);
+  Result<azure::Job> create(bool import, std::string_view blob, bool identity_based, const Create& ask,
+                            const Call& call);
 
   LinkContext& context_;
   JobTiming timing_;

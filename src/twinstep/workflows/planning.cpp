@@ -27,17 +27,19 @@ Result<plan::Snapshot> hub_by_export(LinkContext& context, const plan::Rules& ru
   if (job.identity_based) job.user_assigned_identity = context.config.storage->user_assigned_identity;
   context.progress.note("asked the hub for an export of all devices");
   JobRunner runner(context, timing);
-  TRY(runner.run_export(job, [&](const JobId& id) { return container.remember_job(id); }, call));
+  TRY(runner.run_export(
+      job, [&](const JobId& id) { return container.remember_job(id); }, call));
 
   plan::HubSnapshotBuilder builder(rules, snapshot_options(context));
   uint64_t bytes = 0;
-  auto read = context.blobs->read_blob(container.name(), job.blob_name,
-                                       [&](std::string_view piece) -> Status {
-                                         bytes += piece.size();
-                                         context.progress.counted("bytes of the hub's export read", bytes, {});
-                                         return builder.feed(piece);
-                                       },
-                                       call);
+  auto read = context.blobs->read_blob(
+      container.name(), job.blob_name,
+      [&](std::string_view piece) -> Status {
+        bytes += piece.size();
+        context.progress.counted("bytes of the hub's export read", bytes, {});
+        return builder.feed(piece);
+      },
+      call);
   if (!read) return fail_within(std::move(read), fmt::format("hub {}: reading the export", context.link.hub));
   TRY(container.remove());
   return builder.finish();
@@ -52,7 +54,8 @@ Status query_all(LinkContext& context, plan::HubSnapshotBuilder& builder, std::s
     TRY(builder.add_page(answer.body, ++page));
     context.progress.counted(what, static_cast<uint64_t>(page), {});
     if (!answer.continuation.empty() && answer.continuation == continuation)
-      return fail(ErrorKind::kCorrupt, "hub.query-loop", fmt::format("hub {}: the query gives the same page again", context.link.hub));
+      return fail(ErrorKind::kCorrupt, "hub.query-loop",
+                  fmt::format("hub {}: the query gives the same page again", context.link.hub));
     continuation = answer.continuation;
   } while (!continuation.empty());
   return {};
@@ -72,7 +75,7 @@ Result<plan::Snapshot> hub_by_query(LinkContext& context, const plan::Rules& rul
 
 Result<plan::Snapshot> list_hub(LinkContext& context, const plan::Rules& rules, const Call& call) {
   auto snapshot = context.blobs && context.config.use_export_jobs ? hub_by_export(context, rules, call)
-                                                                   : hub_by_query(context, rules, call);
+                                                                  : hub_by_query(context, rules, call);
   return snapshot;
 }
 
@@ -102,7 +105,8 @@ Result<std::string> disprove(LinkContext& context, const plan::Comparison& compa
                              const Call& call) {
   std::string found;
   auto all = comparison.changes(
-      {}, [&](const plan::Change& change) -> Status {
+      {},
+      [&](const plan::Change& change) -> Status {
         if (!is_delete(change)) return {};
         TRY_ASSIGN(const bool absent, confirmed_absent(context, change, call));
         if (!absent) {
@@ -182,7 +186,8 @@ Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call&
   if (!hub) return fail(std::move(hub).error());
 
   auto planned = std::make_unique<PlannedLink>(std::move(*hub), std::move(**external));
-  TRY_ASSIGN(plan::Comparison comparison, plan::compare(planned->hub, planned->external, rules, snapshot_options(context), call));
+  TRY_ASSIGN(plan::Comparison comparison,
+             plan::compare(planned->hub, planned->external, rules, snapshot_options(context), call));
   planned->comparison.emplace(std::move(comparison));
   planned->counts = planned->comparison->counts();
   planned->why_withheld = planned->comparison->why_withheld();

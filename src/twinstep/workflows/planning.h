@@ -19,7 +19,8 @@ using ConfirmedAbsent = std::unordered_set<std::string>;
 /// Both listings, what they differ in, and what the guard says.
 class PlannedLink {
  public:
-  PlannedLink(plan::Snapshot hub_in, plan::Snapshot external_in) : hub(std::move(hub_in)), external(std::move(external_in)) {}
+  PlannedLink(plan::Snapshot hub_in, plan::Snapshot external_in)
+      : hub(std::move(hub_in)), external(std::move(external_in)) {}
 
   plan::Snapshot hub;
   plan::Snapshot external;
@@ -38,8 +39,8 @@ plan::Rules rules_for(const LinkContext& context);
 
 /// Lists both sides at the same time and compares. Changes nothing but a blob container that it removes again.
 ///
-/// A list proves itself by its pages; before a delete is planned, some of the devices are also looked up in the external
-/// system one by one. If one of them is there, the list is not complete and no device is deleted.
+/// A list proves itself by its pages; before a delete is planned, some of the devices are also looked up in the
+/// external system one by one. If one of them is there, the list is not complete and no device is deleted.
 Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call& call);
 
 /// True when the external system surely lacks the device, or cannot look it up. False: it is there.

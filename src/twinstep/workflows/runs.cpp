@@ -21,8 +21,8 @@ plan::Counts counts_of(const plan::Counts& all, const plan::Permit& permit) {
 
 Status remember_good_run(LinkContext& context, const PlannedLink& planned, const RunOutcome& outcome) {
   const bool good = (outcome.verdict.ok() || outcome.approved) && outcome.report.failed_count() == 0 &&
-                    !outcome.report.interrupted && outcome.report.deletes_stopped.empty() && outcome.why_withheld.empty() &&
-                    !planned.comparison->external_empty();
+                    !outcome.report.interrupted && outcome.report.deletes_stopped.empty() &&
+                    outcome.why_withheld.empty() && !planned.comparison->external_empty();
   if (!good) return {};
   const uint64_t owned = outcome.counts.owned + outcome.counts.creates + outcome.counts.adopts - outcome.counts.deletes;
   return context.state.remember_run(context.link.name,
@@ -37,9 +37,11 @@ Status check_head(const LinkContext& context, const plan::PlanHead& head) {
   if (head.link != context.link.name)
     return refuse("plan.other-link", fmt::format("the plan is for link {}, not {}", head.link, context.link.name));
   if (head.hub != context.hub.host())
-    return refuse("plan.other-hub", fmt::format("the plan is for hub {}, link {} now has {}", head.hub, head.link, context.hub.host()));
+    return refuse("plan.other-hub",
+                  fmt::format("the plan is for hub {}, link {} now has {}", head.hub, head.link, context.hub.host()));
   if (head.external != context.link.external)
-    return refuse("plan.other-external", fmt::format("the plan is for external system {}, not {}", head.external, context.link.external));
+    return refuse("plan.other-external",
+                  fmt::format("the plan is for external system {}, not {}", head.external, context.link.external));
   return {};
 }
 
@@ -84,15 +86,18 @@ ChangeSource still_to_do(const plan::PlanReader& plan, const ChangeSource& fresh
 }
 
 /// Is a plan of this state, age and content one that may be executed?
-Status check_record(const LinkContext& context, const plan::PlanReader& reader, const std::optional<store::PlanRecord>& known) {
+Status check_record(const LinkContext& context, const plan::PlanReader& reader,
+                    const std::optional<store::PlanRecord>& known) {
   const plan::PlanHead& head = reader.head();
   if (known && known->digest != reader.digest())
-    return refuse("plan.edited", fmt::format("plan {} is not the one that was made: its content differs", head.id.value));
+    return refuse("plan.edited",
+                  fmt::format("plan {} is not the one that was made: its content differs", head.id.value));
   if (known && known->state == store::PlanState::kUsed)
     return refuse("plan.used", fmt::format("plan {} has been applied already", head.id.value));
   const bool resumed = known && known->state == store::PlanState::kApplying;
   if (!resumed && context.clock.system_now() > head.expires)
-    return refuse("plan.expired", fmt::format("plan {} expired at {}", head.id.value, format_iso_seconds(head.expires)));
+    return refuse("plan.expired",
+                  fmt::format("plan {} expired at {}", head.id.value, format_iso_seconds(head.expires)));
   return {};
 }
 
@@ -100,14 +105,16 @@ Status check_record(const LinkContext& context, const plan::PlanReader& reader, 
 Result<bool> check_approval(const plan::PlanHead& head, const std::string& path, const std::string& approved_id) {
   const bool approved = !approved_id.empty() && approved_id == head.id.value;
   if (!approved_id.empty() && !approved)
-    return refuse("plan.approval", fmt::format("the approval is for plan {}, this is plan {}", approved_id, head.id.value));
+    return refuse("plan.approval",
+                  fmt::format("the approval is for plan {}, this is plan {}", approved_id, head.id.value));
   if (head.verdict.ok() || approved) return approved;
   std::string why;
   for (const auto& tripped : head.verdict.tripped) why += "\n  " + tripped.text;
-  return fail(ErrorKind::kConflict, "plan.blocked",
-              fmt::format("plan {} is blocked by the guard; nothing was changed:{}\nWhen the plan is right, run: twinstep "
-                          "apply {} --approve {}",
-                          head.id.value, why, path, head.id.value));
+  return fail(
+      ErrorKind::kConflict, "plan.blocked",
+      fmt::format("plan {} is blocked by the guard; nothing was changed:{}\nWhen the plan is right, run: twinstep "
+                  "apply {} --approve {}",
+                  head.id.value, why, path, head.id.value));
 }
 
 }  // namespace
@@ -133,29 +140,43 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
   outcome.why_withheld = planned->why_withheld;
   outcome.problems = planned->comparison->problems();
   const plan::Permit permit = planned->permit(true);  // the guard has spoken above
-  const ChangeSource fresh = [&](const plan::ChangeSink& sink) { return planned->comparison->changes(permit, sink, call); };
+  const ChangeSource fresh = [&](const plan::ChangeSink& sink) {
+    return planned->comparison->changes(permit, sink, call);
+  };
   if (!resumed) {
     TRY_ASSIGN(const bool same, same_changes(reader, fresh));
     if (!same)
-      return refuse("plan.stale", fmt::format("plan {} is stale: {}", head.id.value,
-                                              planned->why_withheld.empty() ? "the link's settings give other changes now"
-                                                                            : planned->why_withheld.front()));
+      return refuse("plan.stale",
+                    fmt::format("plan {} is stale: {}", head.id.value,
+                                planned->why_withheld.empty() ? "the link's settings give other changes now"
+                                                              : planned->why_withheld.front()));
   }
   const ChangeSource source = resumed ? still_to_do(reader, fresh) : fresh;
   TRY(source([&](const plan::Change& change) -> Status {
     switch (change.op) {
-      case Op::kCreate: ++outcome.made.creates; break;
-      case Op::kUpdate: ++outcome.made.updates, outcome.made.enables += change.enable; break;
-      case Op::kDelete: ++outcome.made.deletes; break;
-      case Op::kDisable: ++outcome.made.disables; break;
-      case Op::kAdopt: ++outcome.made.adopts; break;
+      case Op::kCreate:
+        ++outcome.made.creates;
+        break;
+      case Op::kUpdate:
+        ++outcome.made.updates, outcome.made.enables += change.enable;
+        break;
+      case Op::kDelete:
+        ++outcome.made.deletes;
+        break;
+      case Op::kDisable:
+        ++outcome.made.disables;
+        break;
+      case Op::kAdopt:
+        ++outcome.made.adopts;
+        break;
     }
     return {};
   }));
   outcome.estimate = estimate(context, outcome.made);
   if (before) before(outcome);
 
-  const store::PlanRecord record{head.id, head.link, reader.digest(), store::PlanState::kApplying, head.created, head.expires};
+  const store::PlanRecord record{head.id,      head.link,   reader.digest(), store::PlanState::kApplying,
+                                 head.created, head.expires};
   TRY(context.state.set_plan_state(record, store::PlanState::kApplying));
   TRY_ASSIGN(outcome.report, apply_changes(context, head.id, outcome.made, source, planned->confirmed, call));
   if (!outcome.report.interrupted) {
@@ -179,7 +200,9 @@ Result<RunOutcome> synchronize(LinkContext& context, const BeforeApply& before, 
   if (before) before(outcome);
   const PlanId id(context.rng.hex_id());
   if (outcome.made.changes() > 0) {
-    const ChangeSource source = [&](const plan::ChangeSink& sink) { return planned->comparison->changes(permit, sink, call); };
+    const ChangeSource source = [&](const plan::ChangeSink& sink) {
+      return planned->comparison->changes(permit, sink, call);
+    };
     TRY_ASSIGN(outcome.report, apply_changes(context, id, outcome.made, source, planned->confirmed, call));
     TRY(context.state.clear_journal(id));
   }

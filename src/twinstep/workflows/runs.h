@@ -6,9 +6,9 @@ namespace twinstep::workflows {
 
 /// What came out of `apply` or `sync`.
 struct RunOutcome {
-  plan::Counts counts;         ///< of the plan
-  plan::Counts made;           ///< of the changes that were permitted
-  plan::Verdict verdict;       ///< what the guard said
+  plan::Counts counts;    ///< of the plan
+  plan::Counts made;      ///< of the changes that were permitted
+  plan::Verdict verdict;  ///< what the guard said
   bool approved = false;
   Estimate estimate;
   ApplyReport report;
@@ -21,9 +21,10 @@ using BeforeApply = std::function<void(const RunOutcome&)>;
 
 /// Executes exactly the plan in the file, once.
 ///
-/// Refuses before any write (kInvalid "plan.*"): another link's or hub's plan, expired, used, edited, or stale (the fresh
-/// listings differ from those of the plan). A plan that the guard blocked needs `approved_id` equal to its id; without it
-/// kConflict "plan.blocked". After a crash the same call goes on: what is done is recognized and not done again.
+/// Refuses before any write (kInvalid "plan.*"): another link's or hub's plan, expired, used, edited, or stale (the
+/// fresh listings differ from those of the plan). A plan that the guard blocked needs `approved_id` equal to its id;
+/// without it kConflict "plan.blocked". After a crash the same call goes on: what is done is recognized and not done
+/// again.
 Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, const std::string& approved_id,
                               const BeforeApply& before, const Call& call);
 

@@ -29,8 +29,13 @@ class FakeExternal final : public providers::ExternalRegistry {
   const std::string& provider() const override { return name_; }
   const std::vector<providers::TagSpec>& tags() const override { return tags_; }
   std::unique_ptr<providers::Mapper> mapper() const override { return nullptr; }
-  Result<providers::ListProof> list(const providers::ItemSink&, const providers::BrokenSink&, const Call&) override { return providers::ListProof{}; }
-  Result<providers::ListProof> first_page(const providers::ItemSink&, const providers::BrokenSink&, const Call&) override { return providers::ListProof{}; }
+  Result<providers::ListProof> list(const providers::ItemSink&, const providers::BrokenSink&, const Call&) override {
+    return providers::ListProof{};
+  }
+  Result<providers::ListProof> first_page(const providers::ItemSink&, const providers::BrokenSink&,
+                                          const Call&) override {
+    return providers::ListProof{};
+  }
   bool can_look_up(const providers::DeviceInput&) const override { return true; }
   Result<providers::FoundDevice> look_up(const providers::DeviceInput& device, const Call&) override {
     ++look_ups;
@@ -38,8 +43,12 @@ class FakeExternal final : public providers::ExternalRegistry {
     if (there.contains(device.id.value)) return providers::FoundDevice{device.id.value, {}};
     return fail(ErrorKind::kNotFound, "test", "not there");
   }
-  Result<providers::WriteOutcome> create(const providers::DeviceInput&, const Call&) override { return providers::WriteOutcome::kDone; }
-  Result<providers::WriteOutcome> remove(const providers::DeviceInput&, const Call&) override { return providers::WriteOutcome::kDone; }
+  Result<providers::WriteOutcome> create(const providers::DeviceInput&, const Call&) override {
+    return providers::WriteOutcome::kDone;
+  }
+  Result<providers::WriteOutcome> remove(const providers::DeviceInput&, const Call&) override {
+    return providers::WriteOutcome::kDone;
+  }
   std::vector<std::string> missing_for_create(const providers::DeviceInput&) const override { return {}; }
 
  private:
@@ -54,7 +63,8 @@ class Workflow : public testing::Test {
     link.hub = "fake";
     link.external = "outside";
     state = std::move(*store::StateFile::open(":memory:", clock));
-    context = std::make_unique<LinkContext>(LinkContext{config, link, hub_config, hub, nullptr, external, *state, clock, rng, progress, "/tmp"});
+    context = std::make_unique<LinkContext>(
+        LinkContext{config, link, hub_config, hub, nullptr, external, *state, clock, rng, progress, "/tmp"});
   }
 
   plan::Change change(Op op, const std::string& id) {
@@ -78,21 +88,25 @@ class Workflow : public testing::Test {
       counts.disables += one.op == Op::kDisable;
       counts.adopts += one.op == Op::kAdopt;
     }
-    return apply_changes(*context, PlanId("p"), counts,
-                         [&](const plan::ChangeSink& sink) -> Status {
-                           for (const auto& one : changes) TRY(sink(one));
-                           return {};
-                         },
-                         confirmed, call);
+    return apply_changes(
+        *context, PlanId("p"), counts,
+        [&](const plan::ChangeSink& sink) -> Status {
+          for (const auto& one : changes) TRY(sink(one));
+          return {};
+        },
+        confirmed, call);
   }
   Result<azure::Job> run_import(const Call& call = {}) {
     JobRunner runner(*context, {.polling = {60s, 5}});
     azure::ImportJob job;
     job.blob_name = "devices-1.txt";
-    return runner.run_import(job, [&](const JobId& id) -> Status {
-      remembered = id.value;
-      return {};
-    }, call);
+    return runner.run_import(
+        job,
+        [&](const JobId& id) -> Status {
+          remembered = id.value;
+          return {};
+        },
+        call);
   }
 
   FakeClock clock;
@@ -122,7 +136,8 @@ TEST_F(Workflow, ALostAnswerToJobCreationNeverMakesTwoJobs) {
 
 TEST_F(Workflow, AJobThatWasThereBeforeIsNotTakenForOurs) {
   hub.add_job(true, azure::JobState::kCompleted);
-  hub.on_create_job.push_back([&]() -> Result<azure::Job> { return fail(ErrorKind::kTimeout, "hub.job-unsure", "no answer"); });
+  hub.on_create_job.push_back(
+      [&]() -> Result<azure::Job> { return fail(ErrorKind::kTimeout, "hub.job-unsure", "no answer"); });
   ASSERT_TRUE(run_import());
   EXPECT_EQ(hub.job_creations, 2);
   EXPECT_EQ(remembered, "job-2");
@@ -130,7 +145,8 @@ TEST_F(Workflow, AJobThatWasThereBeforeIsNotTakenForOurs) {
 
 TEST_F(Workflow, ABusyHubIsWaitedForAndSaidOnce) {
   for (int i = 0; i < 3; ++i)
-    hub.on_create_job.push_back([&]() -> Result<azure::Job> { return fail(FakeHub::error(ErrorKind::kUnavailable, "JobQuotaExceeded")); });
+    hub.on_create_job.push_back(
+        [&]() -> Result<azure::Job> { return fail(FakeHub::error(ErrorKind::kUnavailable, "JobQuotaExceeded")); });
   ASSERT_TRUE(run_import());
   EXPECT_EQ(hub.job_creations, 4);
   EXPECT_EQ(progress.notes.size(), 1u);
@@ -157,7 +173,8 @@ TEST_F(Workflow, AFailedJobGivesTheHubsReason) {
 
 TEST_F(Workflow, EveryKindOfChangeIsMadeAndJournaled) {
   hub.devices["gone"], hub.devices["changed"].tags = {{"mine", 1}}, hub.devices["asleep"];
-  const auto report = apply({change(Op::kCreate, "new"), change(Op::kUpdate, "changed"), change(Op::kDelete, "gone"), change(Op::kDisable, "asleep")});
+  const auto report = apply({change(Op::kCreate, "new"), change(Op::kUpdate, "changed"), change(Op::kDelete, "gone"),
+                             change(Op::kDisable, "asleep")});
   ASSERT_TRUE(report) << report.error().what;
   EXPECT_EQ(report->done_count(), 4u);
   EXPECT_TRUE(hub.devices.contains("new"));
@@ -262,7 +279,9 @@ TEST_F(Workflow, ABulkEntryThatFailsIsThatDevicesFailureAlone) {
 }
 
 TEST_F(Workflow, RefusedCredentialsEndTheRunInsteadOfFailingEveryDevice) {
-  hub.before_write = [](const DeviceId&) -> Status { return fail(FakeHub::error(ErrorKind::kDenied, "IotHubUnauthorizedAccess")); };
+  hub.before_write = [](const DeviceId&) -> Status {
+    return fail(FakeHub::error(ErrorKind::kDenied, "IotHubUnauthorizedAccess"));
+  };
   const auto report = apply({change(Op::kCreate, "a"), change(Op::kCreate, "b")});
   ASSERT_FALSE(report);
   EXPECT_EQ(report.error().kind, ErrorKind::kDenied);
@@ -289,7 +308,8 @@ TEST_F(Workflow, MethodFollowsCountThresholdAndStorage) {
 }
 
 TEST(ImportLog, NamesTheDeviceAlsoWhenOnlyTheEmbeddedLineHasIt) {
-  const auto exists = parse_import_problem(R"({"deviceId":"lora-01","errorCode":409001,"errorStatus":"DeviceAlreadyExists"})");
+  const auto exists =
+      parse_import_problem(R"({"deviceId":"lora-01","errorCode":409001,"errorStatus":"DeviceAlreadyExists"})");
   ASSERT_TRUE(exists);
   EXPECT_EQ(exists->device, "lora-01");
   EXPECT_EQ(exists->code, "409001");

@@ -48,9 +48,9 @@ struct Convert {
         if (!member.first.IsScalar()) return complain(member.first.Mark(), "yaml.key", "a key must be a plain text");
         TRY_ASSIGN(Node key, node(member.first, depth + 1));
         if (const Node* before = out.find(key.scalar))
-          return complain(member.first.Mark(), "yaml.duplicate-key",
-                          fmt::format("key '{}' is here twice; the first one has its value on line {}", key.scalar,
-                                      before->line));
+          return complain(
+              member.first.Mark(), "yaml.duplicate-key",
+              fmt::format("key '{}' is here twice; the first one has its value on line {}", key.scalar, before->line));
         TRY_ASSIGN(Node value, node(member.second, depth + 1));
         out.members.emplace_back(std::move(key), std::move(value));
       }
@@ -76,7 +76,8 @@ const Node* Node::find(std::string_view key) const {
 
 json::value Node::to_json() const {
   switch (kind) {
-    case Kind::kNull: return nullptr;
+    case Kind::kNull:
+      return nullptr;
     case Kind::kSequence: {
       json::array out;
       for (const Node& item : items) out.push_back(item.to_json());
@@ -87,7 +88,8 @@ json::value Node::to_json() const {
       for (const auto& [name, value] : members) out.emplace(name.scalar, value.to_json());
       return out;
     }
-    case Kind::kScalar: break;
+    case Kind::kScalar:
+      break;
   }
   if (!quoted) {
     if (scalar == "true") return true;
@@ -105,8 +107,13 @@ json::value Node::to_json() const {
 }
 
 void Diagnostics::error(const Node& where, std::string code, std::string text) {
-  errors_.push_back({ErrorKind::kInvalid, fmt::format("{}:{}:{}: {}", file_, where.line, where.column, text),
-                     std::move(code), {}, 0, {}, {}});
+  errors_.push_back({ErrorKind::kInvalid,
+                     fmt::format("{}:{}:{}: {}", file_, where.line, where.column, text),
+                     std::move(code),
+                     {},
+                     0,
+                     {},
+                     {}});
 }
 
 Error Diagnostics::combined() const {
@@ -220,8 +227,10 @@ std::vector<std::string> MapReader::texts(std::string_view key) {
   if (!found) return out;
   if (found->is_scalar()) return {found->scalar};
   for (const Node& item : found->items) {
-    if (item.is_scalar()) out.push_back(item.scalar);
-    else diagnostics_.error(item, "yaml.type", fmt::format("'{}' of {} must be a list of texts", key, what_));
+    if (item.is_scalar())
+      out.push_back(item.scalar);
+    else
+      diagnostics_.error(item, "yaml.type", fmt::format("'{}' of {} must be a list of texts", key, what_));
   }
   if (!found->is_sequence() && !found->is_null())
     diagnostics_.error(*found, "yaml.type", fmt::format("'{}' of {} must be a list of texts", key, what_));
@@ -234,9 +243,10 @@ void MapReader::finish() {
     const std::string meant = nearest(key.scalar, known_);
     std::string list;
     for (const auto& name : known_) list += (list.empty() ? "" : ", ") + name;
-    diagnostics_.error(key, "yaml.unknown-key",
-                       fmt::format("unknown key '{}' in {}; {}", key.scalar, what_,
-                                   meant.empty() ? "known keys are: " + list : fmt::format("did you mean '{}'?", meant)));
+    diagnostics_.error(
+        key, "yaml.unknown-key",
+        fmt::format("unknown key '{}' in {}; {}", key.scalar, what_,
+                    meant.empty() ? "known keys are: " + list : fmt::format("did you mean '{}'?", meant)));
   }
 }
 

@@ -80,14 +80,14 @@ class MapReader {
   const Node* get(std::string_view key);
   /// As get, and a missing key is a complaint.
   const Node* need(std::string_view key);
-  std::optional<std::string> text(std::string_view key);       ///< any scalar as text
-  std::optional<bool> boolean(std::string_view key);           ///< true or false
+  std::optional<std::string> text(std::string_view key);  ///< any scalar as text
+  std::optional<bool> boolean(std::string_view key);      ///< true or false
   std::optional<int64_t> integer(std::string_view key, int64_t least, int64_t most);
-  std::optional<Millis> duration(std::string_view key);        ///< "30s"
-  std::optional<uint64_t> size(std::string_view key);          ///< "64MiB"
+  std::optional<Millis> duration(std::string_view key);  ///< "30s"
+  std::optional<uint64_t> size(std::string_view key);    ///< "64MiB"
   /// One of `choices`, compared exactly; returns its index.
   std::optional<size_t> choice(std::string_view key, const std::vector<std::string>& choices);
-  std::vector<std::string> texts(std::string_view key);        ///< a sequence of scalars, or one scalar
+  std::vector<std::string> texts(std::string_view key);  ///< a sequence of scalars, or one scalar
   const Node& node() const { return node_; }
 
   void finish();

@@ -30,8 +30,10 @@ void wait_for_signals(std::stop_source stop, std::atomic<int>& received) {
 int main(int argc, char** argv) {
   const twinstep::cli::CommandLine line = twinstep::cli::parse_command_line(argc, argv);
   if (line.ended) {
-    if (line.exit == 0) twinstep::cli::print(line.text);
-    else std::fputs(line.text.c_str(), stderr);
+    if (line.exit == 0)
+      twinstep::cli::print(line.text);
+    else
+      std::fputs(line.text.c_str(), stderr);
     return line.exit;
   }
   signal(SIGPIPE, SIG_IGN);  // `| head` must not end a synchronization
