@@ -30,7 +30,6 @@ class TerminalProgress final : public workflows::Progress {
   Clock& clock_;
   SteadyTime next_draw_;
   std::string what_;
-  uint64_t done_ = 0;
   uint64_t first_done_ = 0;
   SteadyTime started_;
   bool drawn_ = false;
