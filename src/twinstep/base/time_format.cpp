@@ -2,6 +2,7 @@
 
 #include <date/date.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace twinstep {
@@ -16,7 +17,7 @@ std::string format_http_date(SystemTime time) { return date::format("%a, %d %b %
 
 namespace {
 
-constexpr size_t kSecondsEnd = std::string_view("2026-08-20T22:05:31").size();
+constexpr std::string_view kSeconds = "0000-00-00T00:00:00";
 
 /// Whole seconds only: of fractions, the library reads text such as "." as a number that is none.
 bool parse_with(const char* format, const std::string& text, date::sys_seconds& out) {
@@ -25,14 +26,19 @@ bool parse_with(const char* format, const std::string& text, date::sys_seconds& 
   return !in.fail() && in.peek() == std::istringstream::traits_type::eof();
 }
 
-/// Two digits on both sides of every colon: of anything else the library computes with numbers that are none.
-bool clock_is_digits(std::string_view text) {
-  const auto digits = [&](size_t at) {
-    return at + 1 < text.size() && text[at] >= '0' && text[at] <= '9' && text[at + 1] >= '0' && text[at + 1] <= '9';
-  };
-  for (size_t at = text.find(':'); at != std::string_view::npos; at = text.find(':', at + 1))
-    if (at < 2 || !digits(at - 2) || !digits(at + 1)) return false;
+/// True when `text` has digits where `shape` has 0, and the shape's own characters elsewhere. Asked before the library,
+/// which computes with numbers that are none when other characters stand in their places.
+bool has_shape(std::string_view text, std::string_view shape) {
+  if (text.size() != shape.size()) return false;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (shape[i] == '0' ? !digit : text[i] != shape[i]) return false;
+  }
   return true;
+}
+
+bool is_offset(std::string_view text) {
+  return has_shape(text, "+00:00") || has_shape(text, "-00:00") || has_shape(text, "+0000") || has_shape(text, "-0000");
 }
 
 tl::unexpected<Error> bad(std::string_view text) {
@@ -49,11 +55,13 @@ Result<SystemTime> parse_iso(std::string_view text) {
     size_t end = dot + 1;
     for (int64_t unit = 100'000; end < fixed.size() && fixed[end] >= '0' && fixed[end] <= '9'; ++end, unit /= 10)
       fraction += std::chrono::microseconds{(fixed[end] - '0') * unit};
-    if (dot != kSecondsEnd || end == dot + 1) return bad(text);
+    if (dot != kSeconds.size() || end == dot + 1) return bad(text);
     fixed.erase(dot, end - dot);
   }
   if (!fixed.empty() && (fixed.back() == 'Z' || fixed.back() == 'z')) fixed.pop_back();
-  if (!clock_is_digits(fixed)) return bad(text);
+  const std::string_view offset = std::string_view(fixed).substr(std::min(fixed.size(), kSeconds.size()));
+  if (!has_shape(fixed.substr(0, kSeconds.size()), kSeconds) || !(offset.empty() || is_offset(offset)))
+    return bad(text);
   date::sys_seconds out;
   if (parse_with("%FT%T", fixed, out) || parse_with("%FT%T%Ez", fixed, out)) return SystemTime(out) + fraction;
   return bad(text);
@@ -61,7 +69,9 @@ Result<SystemTime> parse_iso(std::string_view text) {
 
 Result<SystemTime> parse_http_date(std::string_view text) {
   const std::string copy(text.substr(0, 64));
-  if (copy.find('.') != std::string::npos || !clock_is_digits(copy)) return bad(text);
+  const size_t clock = std::max<size_t>(copy.find(':'), 2) - 2;
+  if (copy.find('.') != std::string::npos || clock > copy.size() || !has_shape(copy.substr(clock, 8), "00:00:00"))
+    return bad(text);
   date::sys_seconds out;
   for (const char* format : {"%a, %d %b %Y %T GMT", "%A, %d-%b-%y %T GMT", "%a %b %e %T %Y"})
     if (parse_with(format, copy, out)) return out;
