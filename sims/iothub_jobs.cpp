@@ -68,7 +68,8 @@ http::Request IotHubSim::blob_request(const Job& job, const std::string& uri, co
   q.headers = {{"x-ms-version", "2021-12-02"}, {"x-ms-date", format_http_date(clock_.system_now())}};
   if (job.identity)
     q.headers.push_back({"Authorization", "Bearer " + identity_bearer(options_.identity_token, job.user_assigned)});
-  if (method == "PUT") q.headers.push_back({"x-ms-blob-type", "BlockBlob"});
+  // Only Put Blob knows this header; Azurite takes a block list that carries it for a blob.
+  if (method == "PUT" && query.empty()) q.headers.push_back({"x-ms-blob-type", "BlockBlob"});
   q.repeat = http::Repeat::kAlways;
   q.operation = "job storage";
   return q;
