@@ -73,7 +73,14 @@ bool valid_container_name(std::string_view name) {
 
 }  // namespace
 
-BlobSim::BlobSim(BlobSimOptions options, Clock& clock) : options_(std::move(options)), clock_(clock) {}
+BlobSim::BlobSim(BlobSimOptions options, Clock& clock) : options_(std::move(options)), clock_(clock) {
+  if (!options_.identity_token.empty()) bearers_.insert(options_.identity_token);
+}
+
+void BlobSim::grant(std::set<std::string> bearers) {
+  std::scoped_lock lock(mutex_);
+  bearers_ = std::move(bearers);
+}
 
 std::string BlobSim::next_etag() { return fmt::format("0x{:X}", ++etags_); }
 
@@ -124,8 +131,12 @@ int BlobSim::authorize(const ServerRequest& request, const Target& target, std::
                        std::string& code) const {
   code = "AuthenticationFailed";
   if (!request.header("Authorization").empty()) {
-    if (!options_.identity_token.empty() && request.header("Authorization") == "Bearer " + options_.identity_token)
-      return 0;
+    if (std::string_view bearer = request.header("Authorization"); bearer.starts_with("Bearer ")) {
+      bearer.remove_prefix(7);
+      code = "AuthorizationPermissionMismatch";
+      std::scoped_lock lock(mutex_);
+      return bearers_.contains(std::string(bearer)) ? 0 : 403;
+    }
     return shared_key_ok(request) ? 0 : 403;
   }
   const auto field = [&](std::string_view name) { return request.query_value(name); };

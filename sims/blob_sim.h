@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "twinstep/base/clock.h"
@@ -14,7 +15,7 @@ struct BlobSimOptions {
   std::string account = "devstoreaccount1";
   /// The emulators' public, well-known key.
   std::string key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-  std::string identity_token;  ///< Bearer token of the simulated hub's identity; empty = none
+  std::string identity_token;  ///< a Bearer token that has every right on blobs from the start; empty = none
 };
 
 /// A blob service with path-style addresses, in memory: containers, block blobs, SharedKey and service SAS.
@@ -25,6 +26,8 @@ class BlobSim {
  public:
   BlobSim(BlobSimOptions options, Clock& clock);
   http::ServerResponse handle(const http::ServerRequest& request);
+  /// From now on these Bearer tokens, and no others, have every right.
+  void grant(std::set<std::string> bearers);
 
  private:
   struct Blob {
@@ -55,7 +58,8 @@ class BlobSim {
 
   const BlobSimOptions options_;
   Clock& clock_;
-  std::mutex mutex_;  // guards all below
+  mutable std::mutex mutex_;  // guards all below
+  std::set<std::string> bearers_;
   std::map<std::string, Container> containers_;
   uint64_t etags_ = 0x8DD000000000000ULL;
 };

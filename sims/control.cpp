@@ -35,8 +35,8 @@ Result<json::object> object_of(const ServerRequest& r) {
 }  // namespace
 
 Control::Control(IotHubSim& hub, ThingParkSim& thingpark, FaultBox& faults,
-                 std::function<void(std::chrono::nanoseconds)> advance)
-    : hub_(hub), thingpark_(thingpark), faults_(faults), advance_(std::move(advance)) {}
+                 std::function<void(std::chrono::nanoseconds)> advance, Grant grant)
+    : hub_(hub), thingpark_(thingpark), faults_(faults), advance_(std::move(advance)), grant_(std::move(grant)) {}
 
 ServerResponse Control::handle(const ServerRequest& r) {
   const bool get = r.method == "GET", put = r.method == "PUT", post = r.method == "POST", remove = r.method == "DELETE";
@@ -71,6 +71,20 @@ ServerResponse Control::handle(const ServerRequest& r) {
       if (!fault) return refuse(fault.error().what);
       const Status added = faults_.add(*fault);
       return added ? answer({}) : refuse(added.error().what);
+    }
+  } else if (r.path == "/storage/identities") {
+    if (put) {
+      auto parsed = json::parse(r.body, "request");
+      std::vector<std::string> names;
+      bool good = parsed && parsed->is_array();
+      if (good)
+        for (const json::value& name : parsed->as_array()) {
+          good = good && name.is_string();
+          if (name.is_string()) names.emplace_back(name.as_string());
+        }
+      if (!good) return refuse("give a JSON array of texts: \"system\" and resource ids of user-assigned identities");
+      grant_(names);
+      return answer({});
     }
   } else if (r.path == "/advance") {
     if (post) {

@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "sims/iothub_sim.h"
 #include "sims/sim_faults.h"
@@ -15,14 +17,17 @@ namespace twinstep::sims {
 ///   GET /hub/devices[?keys=true]   the hub's devices and modules as export lines
 ///   PUT | POST /hub/devices        replaces | adds to them, from such lines; at once in queries, no quota, no throttle
 ///   GET | PUT | POST /thingpark/devices   the same for ThingPark
+///   PUT /storage/identities        a JSON array of the hub's identities that may use the storage from now on: "system"
+///                                  or resource ids of user-assigned ones
 ///   GET /stats, GET | DELETE /requests, POST | DELETE /faults, POST /advance {"seconds":N}
 ///
 /// Threads   any method, any thread.
 /// Errors    400 with {"error":...} naming the line; then nothing was changed.
 class Control {
  public:
+  using Grant = std::function<void(const std::vector<std::string>& identities)>;
   Control(IotHubSim& hub, ThingParkSim& thingpark, FaultBox& faults,
-          std::function<void(std::chrono::nanoseconds)> advance);
+          std::function<void(std::chrono::nanoseconds)> advance, Grant grant);
   http::ServerResponse handle(const http::ServerRequest& request);
 
  private:
@@ -30,6 +35,7 @@ class Control {
   ThingParkSim& thingpark_;
   FaultBox& faults_;
   std::function<void(std::chrono::nanoseconds)> advance_;
+  Grant grant_;
 };
 
 }  // namespace twinstep::sims

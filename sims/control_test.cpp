@@ -16,7 +16,9 @@ class ControlTest : public HubTest {
   }
   FaultBox faults{1};
   ThingParkSim thingpark{{}, clock};
-  Control control{hub, thingpark, faults, [this](std::chrono::nanoseconds span) { clock.advance(span); }};
+  std::vector<std::string> granted;
+  Control control{hub, thingpark, faults, [this](std::chrono::nanoseconds span) { clock.advance(span); },
+                  [this](const std::vector<std::string>& names) { granted = names; }};
 };
 
 TEST_F(ControlTest, AHubRegistryComesBackAsItWentIn) {
@@ -27,7 +29,7 @@ TEST_F(ControlTest, AHubRegistryComesBackAsItWentIn) {
   const std::string before = call("GET", "/hub/devices", "", "keys=true").body;
   EXPECT_EQ(std::count(before.begin(), before.end(), '\n'), 3);
   IotHubSim other(options(), clock, direct);
-  Control second(other, thingpark, faults, nullptr);
+  Control second(other, thingpark, faults, nullptr, nullptr);
   const auto put = second.handle(make_request("PUT", "/hub/devices", "", {}, before));
   ASSERT_EQ(put.status, 200) << put.body;
   EXPECT_EQ(body_of(put).at("devices"), 3);
@@ -39,7 +41,7 @@ TEST_F(ControlTest, PutReplacesAndPostAddsBothAtOnceInQueries) {
   IotHubSimOptions o = options();
   o.index_lag = o.ghost_time = std::chrono::minutes{30};
   IotHubSim lagging(o, clock, direct);
-  Control second(lagging, thingpark, faults, nullptr);
+  Control second(lagging, thingpark, faults, nullptr, nullptr);
   const auto count = [&] { return query(lagging, "SELECT COUNT() AS n FROM devices").body; };
   ask(lagging, "PUT", "/devices/old", R"({"deviceId":"old"})");
   EXPECT_EQ(second
@@ -136,6 +138,16 @@ TEST_F(HubTest, ImportsArePacedAsTheTierHasIt) {
   EXPECT_NEAR(seconds("S1", 1, 6'000, true), 2, 0.3);
   EXPECT_EQ(seconds("S1", 1, -1, true), 0);
   EXPECT_EQ(seconds("S1", 1, 0, false), 0);
+}
+
+TEST_F(ControlTest, IdentitiesGetAndLoseTheRightOnTheStorage) {
+  EXPECT_EQ(call("PUT", "/storage/identities", R"(["system","/subscriptions/s/one"])").status, 200);
+  EXPECT_THAT(granted, ::testing::ElementsAre("system", "/subscriptions/s/one"));
+  for (const char* bad : {"{}", "[1]", "system", ""})
+    EXPECT_EQ(call("PUT", "/storage/identities", bad).status, 400) << bad;
+  EXPECT_EQ(granted.size(), 2u);
+  EXPECT_EQ(call("PUT", "/storage/identities", "[]").status, 200);
+  EXPECT_THAT(granted, ::testing::IsEmpty());
 }
 
 }  // namespace

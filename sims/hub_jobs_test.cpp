@@ -152,10 +152,56 @@ TEST_F(JobTest, IdentityJobsUseTheHubsOwnToken) {
   EXPECT_FALSE(body_of(made).contains("storageAuthenticationType"));
   hub.wait_for_jobs();
   EXPECT_EQ(storage("GET", "/devstoreaccount1/job1/i.txt").status, 200);
+  blobs.grant({});
+  EXPECT_EQ(error_of(ask("POST", "/jobs/create", body)), "400 BlobContainerValidationError");
+  blobs.grant({"hub-identity"});
+  EXPECT_EQ(ask("POST", "/jobs/create", body).status, 200);
+  hub.wait_for_jobs();
   IotHubSimOptions o = options();
   o.identity_token = "without a role";
   IotHubSim stranger(o, clock, direct);
   EXPECT_EQ(error_of(ask(stranger, "POST", "/jobs/create", body)), "400 BlobContainerValidationError");
+}
+
+TEST_F(JobTest, AUserAssignedIdentityNeedsTheRightItself) {
+  const auto start = [&](const std::string& identity) {
+    const auto r = ask("POST", "/jobs/create",
+                       R"({"type":"export","outputBlobContainerUri":"http://storage/devstoreaccount1/job1",)"
+                       R"("storageAuthenticationType":"identityBased","identity":{"userAssignedIdentity":")" +
+                           identity + "\"}}");
+    hub.wait_for_jobs();
+    return error_of(r);
+  };
+  EXPECT_EQ(start("/subscriptions/s/one"), "400 BlobContainerValidationError") << "the system's right is not its own";
+  blobs.grant({"hub-identity", identity_bearer("hub-identity", "/subscriptions/s/one")});
+  EXPECT_EQ(start("/subscriptions/s/one"), "200 ");
+  EXPECT_EQ(start("/subscriptions/s/two"), "400 BlobContainerValidationError");
+}
+
+TEST_F(JobTest, AnIdentityJobTakesNoSas) {
+  EXPECT_EQ(error_of(start_export(hub, R"(,"storageAuthenticationType":"identityBased")")), "400 ArgumentInvalid");
+}
+
+TEST_F(JobTest, AJobFailsOrCutsALineOffOnCommand) {
+  for (const char* id : {"a", "b", "c"}) hub.seed_device(id, true, false, "");
+  JobFault next{.fail = true, .break_line = 0, .with_id = false};
+  hub.on_job = [&](std::string_view type) { return type == "export" ? next : JobFault{}; };
+  const std::string id = text_of(body_of(start_export(hub)), "jobId");
+  hub.wait_for_jobs();
+  EXPECT_EQ(job(hub, id).at("status"), "failed");
+  EXPECT_NE(text_of(job(hub, id), "failureReason"), "");
+  EXPECT_EQ(storage("GET", "/devstoreaccount1/job1/devices.txt").status, 404);
+  const auto second_line = [&](bool with_id) {
+    next = {.fail = false, .break_line = 2, .with_id = with_id};
+    EXPECT_EQ(start_export(hub).status, 200);
+    hub.wait_for_jobs();
+    const std::string all = storage("GET", "/devstoreaccount1/job1/devices.txt").body;
+    EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 3);
+    const size_t from = all.find('\n') + 1;
+    return all.substr(from, all.find('\n', from) - from);
+  };
+  EXPECT_EQ(second_line(true), R"({"id":"b",)");
+  EXPECT_EQ(second_line(false), R"({"id":")");
 }
 
 TEST_F(JobTest, AnExportHasALineForEachDeviceAndModule) {

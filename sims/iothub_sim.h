@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "sims/hub_model.h"
+#include "sims/sim_faults.h"
 #include "twinstep/http/client.h"
 #include "twinstep/http/server.h"
 
@@ -17,9 +18,10 @@ namespace twinstep::sims {
 struct IotHubSimOptions {
   std::string name = "examplehub.azure-devices.net";
   std::string policy_key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";  ///< of every built-in policy
-  std::string bearer_token;    ///< Entra token that is let in with every right; empty = none
-  std::string identity_token;  ///< what identity-based jobs present to the storage
-  std::string tier = "S1";     ///< F1, B1 to B3, S1 to S3
+  std::string bearer_token;  ///< Entra token that is let in with every right; empty = none
+  /// What identity-based jobs present to the storage: this as the system-assigned identity, see identity_bearer().
+  std::string identity_token;
+  std::string tier = "S1";  ///< F1, B1 to B3, S1 to S3
   int units = 1;
   bool throttle = true;
   uint64_t max_devices = 0;  ///< 0 = as the tier has it
@@ -32,6 +34,9 @@ struct IotHubSimOptions {
   std::chrono::seconds clock_skew{0};  ///< the hub's clock is ahead by this
   uint64_t seed = 1;
 };
+
+/// The Bearer token of one of the hub's identities: the system-assigned one, or `user_assigned` (a resource id).
+std::string identity_bearer(const std::string& identity_token, const std::string& user_assigned);
 
 /// An IoT Hub's service API: identities, modules, twins, bulk updates, queries, statistics and import/export jobs.
 /// Strict where the service is strict, and unkind where its behaviour is not settled.
@@ -54,12 +59,14 @@ class IotHubSim {
   /// Replaces the registry, or adds to it, from such lines; queries show them at once. Gives the lines taken.
   /// Errors  kInvalid naming the line; then nothing was changed.
   Result<size_t> load(std::string_view ndjson, bool replace);
+  /// Asked when a job starts to run, with its type; empty = nothing goes wrong. Set before the first call.
+  std::function<JobFault(std::string_view type)> on_job;
   /// Waits until no job is active.
   void wait_for_jobs();
 
  private:
   struct Job {
-    std::string id, type, status = "enqueued", input_uri, output_uri, input_blob, output_blob, failure;
+    std::string id, type, status = "enqueued", input_uri, output_uri, input_blob, output_blob, failure, user_assigned;
     bool hide_keys = false, identity = false;
     SystemTime started, ended;
     int progress = 0;
@@ -90,7 +97,7 @@ class IotHubSim {
   Answer<void> apply(const json::object& entry, bool import, Entry& about);
   Answer<void> probe(const Job& job);
   void run_job(std::string id, std::stop_token stop);
-  Status run_export(const Job& job, std::stop_token stop);
+  Status run_export(const Job& job, const JobFault& fault, std::stop_token stop);
   Status run_import(const Job& job, std::stop_token stop);
   double import_rate() const;  ///< lines a minute, 0 = any
   http::Request blob_request(const Job& job, const std::string& uri, const std::string& blob, std::string_view method,

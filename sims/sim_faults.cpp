@@ -30,11 +30,16 @@ std::string route_of(std::string_view server, const http::ServerRequest& r) {
   return out;
 }
 
+/// Does the fault belong to what a job does, and not to a call?
+bool of_job(const json::object& fault) { return fault.contains("failJob") || fault.contains("breakLine"); }
+
 Status check(const json::object& f) {
-  static const std::set<std::string_view> kTexts{"server", "method", "path", "body", "page"};
+  static const std::set<std::string_view> kTexts{"server", "method", "path", "body", "page", "failJob"};
   static const std::set<std::string_view> kNumbers{"skip",    "times",    "status", "retryAfter",
-                                                   "delayMs", "cutAfter", "at"};
-  static const std::set<std::string_view> kSwitches{"drop", "lost", "shift"};
+                                                   "delayMs", "cutAfter", "at",     "breakLine"};
+  static const std::set<std::string_view> kSwitches{"drop", "lost", "shift", "withId"};
+  static const std::set<std::string_view> kEffects{"status", "delayMs", "cutAfter", "drop",     "lost",
+                                                   "shift",  "page",    "failJob",  "breakLine"};
   bool effect = false;
   const auto wrong = [](std::string_view key, std::string_view why) {
     return fail(ErrorKind::kInvalid, "sim.fault", fmt::format("member '{}' of a fault {}", key, why));
@@ -52,17 +57,19 @@ Status check(const json::object& f) {
     } else if (!v.is_number()) {
       return wrong(key, "must be a number from 0 to 1");
     }
-    effect =
-        effect || key == "status" || key == "delayMs" || key == "cutAfter" || key == "page" || kSwitches.contains(key);
+    effect = effect || kEffects.contains(key);
   }
   const std::string_view server = json::string_or(f, "server", "*"), page = json::string_or(f, "page", "end");
   if (server != "*" && server != "hub" && server != "blob" && server != "thingpark")
     return wrong("server", "is hub, blob, thingpark or *");
   if (page != "repeat" && page != "missing" && page != "end" && page != "notFound")
     return wrong("page", "is repeat, missing, end or notFound");
+  if (const std::string_view job = json::string_or(f, "failJob", "export"); job != "export" && job != "import")
+    return wrong("failJob", "is export or import");
+  if (json::int_or(f, "breakLine", 1) < 1) return wrong("breakLine", "counts from 1");
   if (!effect)
     return fail(ErrorKind::kInvalid, "sim.fault",
-                "a fault needs an effect: status, delayMs, cutAfter, drop, lost, page or shift");
+                "a fault needs an effect: status, delayMs, cutAfter, drop, lost, page, shift, failJob or breakLine");
   return {};
 }
 
@@ -84,6 +91,31 @@ Status FaultBox::add(const json::object& f) {
   return {};
 }
 
+bool FaultBox::hits(Fault& fault) {
+  if (fault.times == 0) return false;
+  if (fault.skip > 0) {
+    --fault.skip;
+    return false;
+  }
+  if (fault.probability < 1 && rng_.unit() >= fault.probability) return false;
+  if (fault.times > 0) --fault.times;
+  return true;
+}
+
+JobFault FaultBox::job_fault(std::string_view type) {
+  JobFault out;
+  std::scoped_lock lock(mutex_);
+  for (Fault& f : faults_) {
+    const bool fails = json::string_or(f.what, "failJob") == type;
+    const bool breaks = type == "export" && f.what.contains("breakLine");
+    if ((!fails && !breaks) || !hits(f)) continue;
+    out.fail = out.fail || fails;
+    if (breaks) out.break_line = json::int_or(f.what, "breakLine", 0);
+    if (breaks) out.with_id = json::bool_or(f.what, "withId", false);
+  }
+  return out;
+}
+
 void FaultBox::clear() {
   std::scoped_lock lock(mutex_);
   faults_.clear();
@@ -91,7 +123,7 @@ void FaultBox::clear() {
 
 http::ServerResponse FaultBox::serve(std::string_view server, const http::ServerRequest& request,
                                      const http::Handler& handler) {
-  std::vector<json::object> hits;
+  std::vector<json::object> found;
   const std::string page = request.query_value("pageIndex");
   {
     std::scoped_lock lock(mutex_);
@@ -102,20 +134,15 @@ http::ServerResponse FaultBox::serve(std::string_view server, const http::Server
       const std::string at = std::to_string(json::int_or(f.what, "at", 1));
       if (f.what.contains("page") && page != at) continue;
       if (f.what.contains("shift") && page != "1") continue;
-      if (f.skip > 0) {
-        --f.skip;
-        continue;
-      }
-      if (f.probability < 1 && rng_.unit() >= f.probability) continue;
-      if (f.times > 0) --f.times;
-      hits.push_back(f.what);
+      if (of_job(f.what) || !hits(f)) continue;
+      found.push_back(f.what);
     }
   }
   http::ServerRequest asked = request;
   http::ServerResponse out;
   bool execute = true, lost = false, shift = false;
   int64_t delay = 0, cut = -1;
-  for (const json::object& f : hits) {
+  for (const json::object& f : found) {
     if (const int64_t status = json::int_or(f, "status", 0); status != 0) {
       execute = false;
       out.status = static_cast<int>(status);

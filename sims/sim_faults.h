@@ -13,13 +13,22 @@
 
 namespace twinstep::sims {
 
+/// What goes wrong with one job.
+struct JobFault {
+  bool fail = false;
+  int64_t break_line = 0;  ///< 0 = none
+  bool with_id = false;
+};
+
 /// Misbehaviour on command, in front of any simulator, and a count of what was asked.
 ///
 /// A fault is a JSON object: `server` (hub, blob, thingpark or *), `method`, `path` (part of path and query), `skip`
 /// (calls let through first), `times` (then so many are hit, -1 = for ever), `probability`, and one effect: `status`
 /// with `body` and `retryAfter`; `delayMs`; `cutAfter` bytes; `drop` (not executed); `lost` (executed, answer lost);
 /// `page` with `repeat`, `missing`, `end` (empty list) or `notFound` at page number `at` of a numbered list;
-/// `shift` (a device of page 1 vanishes after page 1 was served).
+/// `shift` (a device of page 1 vanishes after page 1 was served). Two effects are not on a call but on what a job does
+/// after it was accepted: `failJob` with `export` or `import` (it ends as failed), `breakLine` with a line number of an
+/// export's blob (that line is cut off; its id stays when `withId`).
 ///
 /// Threads   any method, any thread.
 class FaultBox {
@@ -29,6 +38,8 @@ class FaultBox {
   void clear();
   /// Runs `handler` for `request` with whatever faults apply.
   http::ServerResponse serve(std::string_view server, const http::ServerRequest& request, const http::Handler& handler);
+  /// What goes wrong with the job that starts now; `type` is export or import.
+  JobFault job_fault(std::string_view type);
   /// Called by `shift`.
   std::function<void()> on_shift;
   json::object counts() const;    ///< calls by server, method and status: {"hub GET 200":3}
@@ -42,6 +53,9 @@ class FaultBox {
     int64_t skip = 0, times = 1;
     double probability = 1;
   };
+  /// Counts the fault's `skip` and `times` down. True = it hits this time.
+  bool hits(Fault& fault);
+
   Rng rng_;
   mutable std::mutex mutex_;  // guards all below
   std::vector<Fault> faults_;

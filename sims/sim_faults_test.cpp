@@ -133,6 +133,20 @@ TEST_F(FaultTest, AShiftTakesADeviceOfPageOneAfterItWasServed) {
   EXPECT_EQ(sim.device_count(), 200u);
 }
 
+TEST_F(FaultTest, FaultsOfJobsWaitForAJobOfTheirKind) {
+  add(R"({"failJob":"import"})");
+  add(R"({"breakLine":3,"withId":true,"skip":1})");
+  EXPECT_EQ(ask("/jobs/create", "", "POST", "hub").status, 200) << "no call is hit";
+  EXPECT_FALSE(box.job_fault("export").fail);
+  const JobFault second = box.job_fault("export");
+  EXPECT_FALSE(second.fail);
+  EXPECT_EQ(second.break_line, 3);
+  EXPECT_TRUE(second.with_id);
+  EXPECT_EQ(box.job_fault("export").break_line, 0);
+  EXPECT_TRUE(box.job_fault("import").fail);
+  EXPECT_FALSE(box.job_fault("import").fail);
+}
+
 TEST_F(FaultTest, UnknownMembersAndKindsAreRefused) {
   EXPECT_FALSE(box.add({{"serverr", "hub"}}));
   EXPECT_FALSE(box.add({{"server", "moon"}, {"drop", true}}));

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "sims/blob_sim.h"
 #include "sims/control.h"
@@ -27,7 +28,8 @@ struct Settings {
   double time_factor = 1;
   bool no_throttle = false;
   int lag_ms = 2000, ghost_s = 1500, hub_skew_s = 0, thingpark_skew_s = 0, job_queue_ms = 1000, job_duration_ms = 2000;
-  std::vector<std::string> faults;
+  std::vector<std::string> faults, identities{"system"};
+  std::string storage_ca;
   IotHubSimOptions hub;
   ThingParkSimOptions thingpark;
 };
@@ -80,7 +82,7 @@ int run(Settings s) {
     return 1;
   };
   SimClock clock(s.time_factor);
-  auto storage = http::make_transport({});
+  auto storage = http::make_transport({.ca_file = s.storage_ca, .proxy = {}, .user_agent = {}});
   s.hub.throttle = !s.no_throttle;
   s.hub.time_factor = clock.factor();
   s.hub.index_lag = std::chrono::milliseconds{s.lag_ms};
@@ -89,11 +91,19 @@ int run(Settings s) {
   s.hub.job_queue = std::chrono::milliseconds{s.job_queue_ms};
   s.hub.job_duration = std::chrono::milliseconds{s.job_duration_ms};
   s.thingpark.clock_skew = std::chrono::seconds{s.thingpark_skew_s};
-  s.hub.identity_token = Rng::real().hex_id();
-  BlobSim blobs(BlobSimOptions{.identity_token = s.hub.identity_token}, clock);
+  if (s.hub.identity_token.empty()) s.hub.identity_token = Rng::real().hex_id();
+  BlobSim blobs(BlobSimOptions{}, clock);
+  const auto grant = [&](const std::vector<std::string>& identities) {
+    std::set<std::string> bearers;
+    for (const std::string& name : identities)
+      bearers.insert(identity_bearer(s.hub.identity_token, name == "system" ? std::string{} : name));
+    blobs.grant(std::move(bearers));
+  };
+  grant(s.identities);
   IotHubSim hub(s.hub, clock, *storage);
   ThingParkSim thingpark(s.thingpark, clock);
   FaultBox faults(s.hub.seed);
+  hub.on_job = [&](std::string_view type) { return faults.job_fault(type); };
   faults.on_shift = [&] { thingpark.remove_first(); };
   for (const std::string& text : s.faults) {
     auto parsed = json::parse(text, "--fault");
@@ -128,7 +138,8 @@ int run(Settings s) {
   auto thingpark_server =
       serve(s.thingpark_port, false, guarded("thingpark", [&](const auto& r) { return thingpark.handle(r); }));
   if (!thingpark_server) return complain(thingpark_server.error());
-  Control control(hub, thingpark, faults, [&](std::chrono::nanoseconds span) { clock.advance(span); });
+  Control control(
+      hub, thingpark, faults, [&](std::chrono::nanoseconds span) { clock.advance(span); }, grant);
   auto control_server = serve(s.control_port, false, [&](const auto& r) { return control.handle(r); });
   if (!control_server) return complain(control_server.error());
 
@@ -216,6 +227,14 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--import-rate", s.hub.import_rate,
                  "lines a minute of an import; 0 = as the tier has it (100 or, on S3, 5000 a unit), -1 = at once");
+  app.add_option(
+         "--storage-identity", s.identities,
+         "an identity of the hub that may use the simulated storage: system, the resource id of a user-assigned "
+         "one, or none; may be repeated")
+      ->capture_default_str();
+  app.add_option("--identity-token", s.hub.identity_token,
+                 "the Bearer token that identity-based jobs present to a storage of your own");
+  app.add_option("--storage-ca", s.storage_ca, "PEM file that jobs trust instead of the system's, for such a storage");
   app.add_option("--entra-token", s.hub.bearer_token, "a Bearer token that the hub accepts");
   app.add_flag("!--end-empty", s.thingpark.end_is_404, "ThingPark ends its list with [] instead of 404");
   app.add_option("--thingpark-rate", s.thingpark.rate_per_second, "calls per second before 429, 0 = any");
@@ -230,9 +249,11 @@ int main(int argc, char** argv) {
       "  PUT  the same   replaces a registry with such lines;  POST adds to it\n"
       "  GET  /stats     devices, calls, refusals;  GET /requests counts by route and status, DELETE starts again\n"
       "  POST /faults    adds a fault;  DELETE /faults removes all\n"
+      "  PUT  /storage/identities   [\"system\"]: the hub's identities that may use the storage from now on\n"
       "  POST /advance   {\"seconds\":N} jumps both clocks ahead\n"
       "A fault has server (hub|blob|thingpark|*), method, path, skip, times, probability and an effect: status (body,\n"
-      "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at.\n"
+      "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at,\n"
+      "failJob (export|import), breakLine (line of an export) with withId.\n"
       "Examples:\n"
       "  twinstep-sim --write-ca ca.pem --write-env sim.env --devices 1000 --mark ref --time-factor 60\n"
       "  twinstep-sim --tier F1 --devices 480 --fault "

@@ -1,11 +1,17 @@
 // What the peer tests share: our built programs, the simulator and Azurite as child processes, temporary folders.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createHmac } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -97,18 +103,180 @@ const azuriteAccount = 'devstoreaccount1';
 /// The development storage account's key that every Azurite knows; public by design.
 const azuriteKey = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
 
-/// Azurite's blob service in memory.
-export async function startAzurite() {
+/// What stands for Azurite at its usual port.
+export const developmentStorage = 'UseDevelopmentStorage=true';
+
+function azuriteConnection(port, protocol = 'http') {
+  return `DefaultEndpointsProtocol=${protocol};AccountName=${azuriteAccount};AccountKey=${azuriteKey};` +
+    `BlobEndpoint=${protocol}://127.0.0.1:${port}/${azuriteAccount};`;
+}
+
+/// Azurite's blob service in memory. `tls` has the files of a certificate and its key; Azurite takes Bearer tokens then.
+export async function startAzurite({ port = 0, tls } = {}) {
   peer('azurite/package.json');
-  const port = await freePort();
   const azurite = await start(process.execPath,
     [join(here, 'node_modules/azurite/dist/src/blob/main.js'), '--inMemoryPersistence', '--disableTelemetry',
-      '--skipApiVersionCheck', '--silent', '--blobHost', '127.0.0.1', '--blobPort', String(port)],
+      '--skipApiVersionCheck', '--silent', '--blobHost', '127.0.0.1', '--blobPort', String(port),
+      ...(tls ? ['--cert', tls.certificate, '--key', tls.key, '--oauth', 'basic'] : [])],
     (line) => line.includes('successfully listens'));
-  const endpoint = `http://127.0.0.1:${port}/${azuriteAccount}`;
-  return {
-    ...azurite,
-    connectionString: `DefaultEndpointsProtocol=http;AccountName=${azuriteAccount};AccountKey=${azuriteKey};` +
-      `BlobEndpoint=${endpoint};`,
-  };
+  const listens = /:(\d+)\b/.exec(azurite.line.slice(azurite.line.indexOf('//')))[1];
+  return { ...azurite, connectionString: azuriteConnection(listens, tls ? 'https' : 'http') };
 }
+
+/// An account SAS for an hour: everything that blobs and containers know.
+export function azuriteSignature() {
+  const [rights, services, types, version] = ['rwdlac', 'b', 'sco', '2021-12-02'];
+  const expiry = `${new Date(Date.now() + 3600e3).toISOString().slice(0, 19)}Z`;
+  const text = [azuriteAccount, rights, services, types, '', expiry, '', '', version, '', ''].join('\n');
+  const signature = createHmac('sha256', Buffer.from(azuriteKey, 'base64')).update(text).digest('base64');
+  return new URLSearchParams({ sv: version, ss: services, srt: types, sp: rights, se: expiry, sig: signature }).toString();
+}
+
+const secrets = (variables) => [
+  ...Object.values(variables).flatMap((value) => /[?&=]sig=([^&;]+)/.exec(value)?.[1] ?? []),
+  ...Object.values(variables).flatMap((value) => /Key=([^;]+)/.exec(value.replace(/KeyName=[^;]*/, ''))?.[1] ?? []),
+  variables.actility_api_client_secret,
+];
+
+/// The containers of a storage account, asked for with its key.
+export async function containersOf(connection, ca) {
+  if (connection === developmentStorage) connection = azuriteConnection(10000);
+  const [, account, key, endpoint] = /AccountName=([^;]+);AccountKey=([^;]+);BlobEndpoint=([^;]+);/.exec(connection);
+  const url = new URL(`${endpoint.replace(/\/$/, '')}/?comp=list`);
+  const date = new Date().toUTCString();
+  const version = '2021-12-02';
+  const text = `GET\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:${date}\nx-ms-version:${version}\n/${account}${url.pathname}\ncomp:list`;
+  const signature = createHmac('sha256', Buffer.from(key, 'base64')).update(text).digest('base64');
+  const headers = { 'x-ms-date': date, 'x-ms-version': version, authorization: `SharedKey ${account}:${signature}` };
+  const xml = await new Promise((resolve, reject) => {
+    const ask = url.protocol === 'https:' ? httpsRequest : httpRequest;
+    ask(url, { headers, ca, agent: false }, (answer) => {
+      let body = '';
+      answer.on('data', (data) => { body += data; });
+      answer.on('end', () => (answer.statusCode === 200 ? resolve(body) : reject(new Error(`${url}: ${answer.statusCode} ${body}`))));
+    }).once('error', reject).end();
+  });
+  return [...xml.matchAll(/<Container><Name>([^<]+)/g)].map((match) => match[1]);
+}
+
+/// One simulator, one folder, one state file; `body` gets what it needs to use them. Arguments of the simulator that
+/// need the folder, or something to be started first, come from a function.
+export function scene(name, simArguments, body) {
+  test(name, async (t) => {
+    const folder = temporaryFolder();
+    t.after(folder.remove);
+    const sim = await startSim(folder.path, typeof simArguments === 'function' ? await simArguments(folder.path, t) : simArguments);
+    t.after(sim.stop);
+    await body(new Scene(folder.path, sim), t);
+  });
+}
+
+export class Scene {
+  constructor(folder, sim) {
+    this.folder = folder;
+    this.sim = sim;
+    this.stores = 0;
+    this.variables = { ...sim.variables, retryIntervalForIoTHubExportJobInSeconds: '1', TWINSTEP_UNITS: '50', actility_api_requests_per_second: '1000',
+      retryIntervalForIoTHubImportJobInSeconds: '1', TWINSTEP_STORE: `sqlite:${join(folder, 'state.db')}` };
+    this.key = /SharedAccessKey=([^;]+)/.exec(sim.variables.iothub)[1];
+    this.host = sim.ready.hub.replace('https://', '');
+  }
+  path(name) { return join(this.folder, name); }
+  write(name, text) { writeFileSync(this.path(name), text); return this.path(name); }
+  newStore() { this.variables.TWINSTEP_STORE = `sqlite:${this.path(`state-${++this.stores}.db`)}`; }
+
+  /// Starts twinstep; .ended resolves with code, all output and the time it took. Never prints a secret.
+  begin(args, variables = {}) {
+    const environment = { PATH: process.env.PATH, HOME: this.folder, TMPDIR: this.folder, ...this.variables, ...variables };
+    for (const [name, value] of Object.entries(environment)) if (value === undefined) delete environment[name];
+    const child = spawn(program('twinstep'), args, { cwd: this.folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (data) => { stdout += data; });
+    child.stderr.on('data', (data) => { stderr += data; });
+    const ended = new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (code, signal) => {
+        for (const secret of secrets(environment))
+          if (secret && (stdout + stderr).includes(secret)) reject(new Error(`twinstep ${args.join(' ')} printed a secret`));
+        resolve({ code, signal, stdout, stderr, all: stdout + stderr });
+      });
+    });
+    return { child, ended, output: () => stdout + stderr };
+  }
+  run(args, variables) { return this.begin(args, variables).ended; }
+  async runs(code, args, variables) {
+    const ended = await this.run(args, variables);
+    assert.equal(ended.code, code, `twinstep ${args.join(' ')} ended with ${ended.code}, not ${code}:\n${ended.all}`);
+    return ended;
+  }
+
+  async control(path, options) {
+    const answer = await fetch(this.sim.ready.control + path, options);
+    assert.ok(answer.ok, `${path}: ${answer.status}`);
+    return answer;
+  }
+  fault(fault) { return this.control('/faults', { method: 'POST', body: JSON.stringify(fault) }); }
+  noFaults() { return this.control('/faults', { method: 'DELETE' }); }
+  async calls() { return (await (await this.control('/stats')).json()).calls; }
+  async devices(where = 'hub') {
+    const text = await (await this.control(`/${where}/devices`)).text();
+    return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+  }
+  async ids() { return (await this.devices()).map((device) => device.id).sort(); }
+  /// Calls that may have changed the hub. An export job counts as a POST, so POSTs are looked at apart.
+  async writes() {
+    return Object.entries(await this.calls()).filter(([call]) => /^hub (PUT|PATCH|DELETE)/.test(call)).reduce((sum, [, n]) => sum + n, 0);
+  }
+
+  /// The hub's REST API as another client would use it.
+  hub(method, path, body, headers = {}) {
+    const expiry = Math.floor(Date.now() / 1000) + 600;
+    const resource = encodeURIComponent(this.host);
+    const signature = createHmac('sha256', Buffer.from(this.key, 'base64')).update(`${resource}\n${expiry}`).digest('base64');
+    const authorization = `SharedAccessSignature sr=${resource}&sig=${encodeURIComponent(signature)}&se=${expiry}&skn=iothubowner`;
+    return new Promise((resolve, reject) => {
+      const question = httpsRequest(`${this.sim.ready.hub}${path}?api-version=2021-04-12`, { method, ca: this.sim.ca, agent: false,
+        headers: { authorization, 'content-type': 'application/json', ...headers } }, (answer) => {
+        let text = '';
+        answer.on('data', (data) => { text += data; });
+        answer.on('end', () => answer.statusCode < 300 ? resolve(text ? JSON.parse(text) : null)
+          : reject(new Error(`${method} ${path}: ${answer.statusCode} ${text}`)));
+      });
+      question.once('error', reject);
+      question.end(body && JSON.stringify(body));
+    });
+  }
+  /// Names of the containers in the storage that twinstep uses.
+  containers() { return containersOf(this.variables.AzureWebJobsStorage, this.storageCa); }
+
+  /// A configuration whose master is the list `lines` (NDJSON).
+  sheet(lines, link = '', more = '') {
+    this.write('sheet.ndjson', lines.map((line) => typeof line === 'string' ? line : JSON.stringify(line)).join('\n') + '\n');
+    return this.write('sheet.yaml', [
+      'hubs: {mine: {connection_string: "env:iothub", units: 50}}',
+      'storage: {connection_string: "env:AzureWebJobsStorage"}',
+      `externals: {sheet: {provider: file, settings: {path: "${this.path('sheet.ndjson')}"}}}`,
+      `links: [{name: default, hub: mine, external: sheet, deletes: delete${link}}]`,
+      'export_polling: {interval: 1s, attempts: 60}', 'import_polling: {interval: 1s, attempts: 60}', more, ''].join('\n'));
+  }
+  thingpark(link) {
+    return this.write('thingpark.yaml', [
+      'hubs: {mine: {connection_string: "env:iothub", units: 50}}',
+      'storage: {connection_string: "env:AzureWebJobsStorage"}',
+      'externals: {tp: {provider: actility, settings: {tokenUri: "env:actility_api_token_uri", devicesUri: "env:actility_api_devices_uri",',
+      '  clientId: "env:actility_api_client_id", clientSecret: "env:actility_api_client_secret", requestsPerSecond: "1000"}}}',
+      `links: [{name: default, hub: mine, external: tp, ${link}}]`,
+      'export_polling: {interval: 1s, attempts: 60}', 'import_polling: {interval: 1s, attempts: 60}', ''].join('\n'));
+  }
+}
+
+export async function until(what, done, seconds = 15) {
+  const end = Date.now() + seconds * 1000;
+  while (!(await done())) {
+    if (Date.now() > end) throw new Error(`${what} did not happen within ${seconds} s`);
+    await pause(15);
+  }
+}
+export const isOrphan = (id) => id.startsWith('orphan-');
+export const orphans = async (scene) => (await scene.ids()).filter(isOrphan).length;

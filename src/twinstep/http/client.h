@@ -71,10 +71,10 @@ struct Response {
 /// Threads   any method, any thread, at the same time; connections are kept per thread.
 ///           A sink or body source must not send() on its own thread: the thread's connection is in use.
 /// Blocking  returns before call.deadline, and within 100 ms of call.stop.
-/// Errors    kUnavailable (no connection was made, code "http.no-connection", or TLS failed: nothing was sent),
-/// kTimeout (no
-///           complete answer, also after a broken transfer: the effect is unknown), kCancelled, kCorrupt (too large,
-///           not HTTP), kInvalid (unusable URL).
+/// Errors    kUnavailable (no connection was made, code "http.no-connection", also when a proxy refuses one, or TLS
+///           failed: nothing was sent), kTimeout (no complete answer, also after a broken transfer: the effect is
+///           unknown), kDenied "http.proxy-denied" (the proxy wants a password: nothing was sent), kCancelled, kCorrupt
+///           (too large, not HTTP), kInvalid (unusable URL). The text names a proxy, never its user and password.
 class Client {
  public:
   virtual ~Client() = default;
@@ -83,7 +83,8 @@ class Client {
 
 struct TransportOptions {
   std::string ca_file;  ///< PEM file that replaces the system's CA store; empty = system's
-  std::string proxy;    ///< empty = the usual proxy variables (https_proxy, no_proxy, ...); "-" = none
+  /// Empty = the usual proxy variables (https_proxy, no_proxy, ...); "-" = none; an address is used for every host.
+  std::string proxy;
   Millis connect_timeout{15'000};
   std::string user_agent;  ///< empty = "twinstep/<version>"
 };

@@ -46,7 +46,35 @@ struct Transfer {
   bool too_large = false;
   size_t header_bytes = 0;
   size_t body_sent = 0;
+  std::string proxy;           ///< host and port of the proxy in use, without its user; empty = none
+  std::string proxy_variable;  ///< where its address comes from
 };
+
+/// A proxy's address without scheme, user and password.
+std::string proxy_name(std::string_view address) {
+  if (const size_t scheme = address.find("://"); scheme != std::string_view::npos) address.remove_prefix(scheme + 3);
+  if (const size_t at = address.rfind('@'); at != std::string_view::npos) address.remove_prefix(at + 1);
+  return std::string(address.substr(0, address.find('/')));
+}
+
+/// Learns which proxy libcurl takes: what the variables mean (no_proxy with its networks, names in either case) is
+/// libcurl's to say, and before 8.7 it says so in this text only.
+int on_info(CURL*, curl_infotype type, char* data, size_t size, void* user) {
+  constexpr std::string_view kStart = "Uses proxy env variable ";
+  std::string_view text(data, size);
+  if (type != CURLINFO_TEXT || !text.starts_with(kStart)) return 0;
+  text.remove_prefix(kStart.size());
+  const size_t space = text.find(' ');
+  const size_t open = text.find('\'');
+  const size_t close = text.rfind('\'');
+  if (space == std::string_view::npos || open == std::string_view::npos || close <= open) return 0;
+  const std::string_view variable = text.substr(0, space);
+  if (same_name(variable, "no_proxy")) return 0;
+  auto& transfer = *static_cast<Transfer*>(user);
+  transfer.proxy = proxy_name(text.substr(open + 1, close - open - 1));
+  transfer.proxy_variable = variable;
+  return 0;
+}
 
 size_t on_header(char* data, size_t size, size_t count, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
@@ -141,13 +169,16 @@ class CurlClient final : public Client {
     Handles& handles = handles_of(number_);
     CURL* easy = handles.easy.get();
     curl_easy_reset(easy);
-    Transfer transfer{request, {}, {}, {}, false, 0, 0};
+    Transfer transfer{request, {}, {}, {}, false, 0, 0, {}, {}};
     if (request.body_source) TRY(request.body_source->rewind());
     const auto headers = prepare(easy, transfer, std::chrono::duration_cast<Millis>(limit - now));
     const auto result = perform(handles, call, limit);
     if (!result) return cancelled(what);
     curl_off_t uploaded = 0;
     curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    // Of a remote that is asked through a proxy without a tunnel this status comes from the proxy alone.
+    if (*result == CURLE_OK && transfer.response.status == 407 && !transfer.proxy.empty())
+      return fail(proxy_wants_password(transfer, what));
     if (*result == CURLE_OK) return std::move(transfer.response);
     return fail(error_of(*result, transfer, easy, what));
   }
@@ -175,10 +206,18 @@ class CurlClient final : public Client {
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     if (!options_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_file.c_str());
-    if (options_.proxy == "-")
+    if (options_.proxy == "-") {
       curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    else if (!options_.proxy.empty())
+    } else if (!options_.proxy.empty()) {
       curl_easy_setopt(easy, CURLOPT_PROXY, options_.proxy.c_str());
+      curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+      transfer.proxy = proxy_name(options_.proxy);
+      transfer.proxy_variable = "as configured";
+    } else {
+      curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
+      curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, &on_info);
+      curl_easy_setopt(easy, CURLOPT_DEBUGDATA, &transfer);
+    }
 
     const bool has_body = request.body_source || !request.body.empty();
     const bool body_method = request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
@@ -240,9 +279,62 @@ class CurlClient final : public Client {
     return result;
   }
 
+  static Error proxy_wants_password(const Transfer& transfer, const std::string& what) {
+    return {ErrorKind::kDenied,
+            fmt::format("{}: the proxy {} ({}) wants a user and a password, or other ones (407); write them into its "
+                        "address: http://user:password@host:port",
+                        what, transfer.proxy, transfer.proxy_variable),
+            "http.proxy-denied",
+            {},
+            0,
+            {},
+            {}};
+  }
+
+  /// What went wrong at the proxy before anything could reach the remote; empty when it is not the proxy.
+  static std::optional<Error> proxy_error(CURLcode code, const Transfer& transfer, CURL* easy,
+                                          const std::string& what) {
+    if (transfer.proxy.empty()) return {};
+    const auto nothing_sent = [&](std::string_view text) {
+      return Error{ErrorKind::kUnavailable,
+                   fmt::format("{}: the proxy {} ({}) {}", what, transfer.proxy, transfer.proxy_variable, text),
+                   "http.no-connection",
+                   {},
+                   0,
+                   {},
+                   {}};
+    };
+    long answer = 0, connections = 0, os_error = 0;
+    curl_off_t connected = 0, secured = 0;
+    curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &answer);
+    curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connections);
+    curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
+    curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
+    curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &secured);
+    const bool late = code == CURLE_OPERATION_TIMEDOUT;
+    if (code == CURLE_COULDNT_RESOLVE_PROXY)
+      return nothing_sent("is not known by that name; check the proxy variables");
+    if (code == CURLE_COULDNT_CONNECT || (late && connections > 0 && connected == 0))
+      return nothing_sent(fmt::format("cannot be reached: {}; check the proxy variables, or name the host in no_proxy",
+                                      late       ? "no connection in time"
+                                      : os_error ? std::strerror(static_cast<int>(os_error))
+                                                 : "no connection"));
+    if (answer == 407) return proxy_wants_password(transfer, what);
+    if (answer >= 300)
+      return nothing_sent(
+          fmt::format("refuses to connect to the host: it answered {}; ask who runs it, or name the "
+                      "host in no_proxy",
+                      answer));
+    const bool tunnel = transfer.request.url.starts_with("https:");
+    if (tunnel && answer == 0 && connections > 0 && secured == 0)
+      return nothing_sent(late ? "did not answer in time" : "closed the connection without an answer");
+    return {};
+  }
+
   Error error_of(CURLcode code, const Transfer& transfer, CURL* easy, const std::string& what) const {
     const char* reason = curl_easy_strerror(code);
     const auto make = [&](ErrorKind kind, const char* name, std::string text) {
+      if (!transfer.proxy.empty()) text += fmt::format(" (through the proxy {})", transfer.proxy);
       return Error{kind, fmt::format("{}: {}", what, text), name, {}, 0, {}, {}};
     };
     if (!transfer.sink_status) return Error(transfer.sink_status.error()).within(what);
@@ -250,15 +342,13 @@ class CurlClient final : public Client {
     if (transfer.too_large)
       return make(ErrorKind::kCorrupt, "http.too-large",
                   fmt::format("the answer is larger than {} bytes", transfer.request.max_response_bytes));
+    if (auto error = proxy_error(code, transfer, easy, what)) return std::move(*error);
     long os_error = 0;
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
     switch (code) {
       case CURLE_COULDNT_RESOLVE_HOST:
         return make(ErrorKind::kUnavailable, "http.no-connection",
                     "the host name is not known; check the spelling and the network");
-      case CURLE_COULDNT_RESOLVE_PROXY:
-        return make(ErrorKind::kUnavailable, "http.no-connection",
-                    "the proxy's name is not known; check the proxy variables");
       case CURLE_COULDNT_CONNECT:
         return make(
             ErrorKind::kUnavailable, "http.no-connection",

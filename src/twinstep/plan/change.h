@@ -41,7 +41,8 @@ Result<json::object> tags_to_write(const Change& change);
 /// import files). Errors  kInvalid when the snapshot did not keep the hub's tags.
 Result<json::object> all_tags_after(const Change& change);
 
-/// How many devices fall where. Every canonical id is counted exactly once: as a change, or as left alone.
+/// How many devices fall where. Every canonical id is counted exactly once: as a change, or as left alone. An item that
+/// cannot be read and shows no id is counted as invalid: it may be any device.
 struct Counts {
   uint64_t creates = 0;
   uint64_t updates = 0;  ///< with enables
@@ -58,7 +59,7 @@ struct Counts {
   uint64_t excluded_modules = 0;
   uint64_t excluded_certificates = 0;
   uint64_t conflicts = 0;
-  uint64_t invalid = 0;
+  uint64_t invalid = 0;           ///< with the items that cannot be read
   uint64_t kept = 0;              ///< would be deleted, but the link says `deletes: never`
   uint64_t withheld = 0;          ///< deletes or disables not made, because a list is not proven complete
   uint64_t withheld_changes = 0;  ///< other changes not made (empty external list)

@@ -227,6 +227,7 @@ class Judge {
       if (!proof->complete) {
         data.why_withheld.push_back(fmt::format("the list of {} is not complete: {}", name, proof->why_incomplete));
       }
+      counts.invalid += proof->broken_without_id;  // those with an id were counted under it
       if (proof->broken_without_id > 0) {
         data.why_withheld.push_back(fmt::format(
             "{} of the list of {} could not be read and showed no id",

@@ -287,6 +287,7 @@ Outcome by_model(const World& world) {
       ++counts.unchanged;
     }
   }
+  if (world.stray) ++counts.invalid;
   if (withheld) {
     counts.withheld = counts.deletes + counts.disables;
     counts.deletes = counts.disables = 0;

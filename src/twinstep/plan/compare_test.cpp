@@ -302,9 +302,11 @@ TEST_F(CompareTest, ABrokenItemWithoutAnIdWithholdsDeletesOnEitherSide) {
   run();
   EXPECT_EQ(counts.withheld, 1u);
   EXPECT_EQ(counts.creates, 1u);
+  EXPECT_EQ(counts.invalid, 1u);
   items.erase(items.begin());
   hub += "odd\n";
   run();
+  EXPECT_EQ(counts.invalid, 1u);
   EXPECT_EQ(counts.withheld, 1u);
   EXPECT_EQ(counts.deletes, 0u);
 }

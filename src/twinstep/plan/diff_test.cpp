@@ -137,6 +137,7 @@ TEST_F(Diff, WithholdsDeletesWhenTheListIsCutOff) {
 TEST_F(Diff, NamesBrokenLinesOfTheHubAndWithholdsDeletes) {
   const json::object o = written(run(hub_device("a", "A") + "\n{\"status\":\n", "[{\"name\":\"b\"}]"));
   EXPECT_EQ(changes_of(o), "create b;");
+  EXPECT_EQ(count(o, "invalid"), 1) << "also without an id";
   ASSERT_NE(json::array_at(o, "problems"), nullptr);
   const json::object& problem = json::array_at(o, "problems")->at(0).as_object();
   EXPECT_EQ(json::string_or(problem, "kind"), "broken");
