@@ -47,7 +47,9 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
     if (!taken) return fail(std::move(taken).error());
     session->lock.emplace(std::move(*taken));
   }
-  session->progress = std::make_unique<TerminalProgress>(line.quiet, real_clock());
+  session->progress = std::make_unique<TerminalProgress>(
+      terminal_style(config::process_environment()), real_clock(),
+      line.quiet ? TerminalProgress::Write([](std::string_view) {}) : TerminalProgress::Write(write_to_terminal));
   std::error_code ignored;
   const auto temporary = std::filesystem::temp_directory_path(ignored);
   session->context = std::make_unique<workflows::LinkContext>(workflows::LinkContext{
