@@ -23,8 +23,8 @@ int fail_with(const Error& error, const CommandLine& line, std::stop_token stop)
     return kError;  // main turns it into 130 or 143
   }
   print_error(error, line.json);
-  for (const char* usage :
-       {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string", "storage.", "usage."})
+  for (const char* usage : {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string",
+                            "storage.", "usage.", "plan.other-"})
     if (error.code.starts_with(usage)) return kUsage;
   return error.code == "plan.blocked" ? kBlocked : kError;
 }
