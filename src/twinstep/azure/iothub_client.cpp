@@ -153,8 +153,8 @@ class RestIotHubClient final : public IotHubClient {
     if (!continuation.empty()) ask.headers.push_back({"x-ms-continuation", std::string(continuation)});
     TRY_ASSIGN(http::Response response, send(ask, call));
     QueryPage page;
-    page.item_type = std::string(header_of(response, "x-ms-item-type"));
-    page.continuation = std::string(header_of(response, "x-ms-continuation"));
+    page.item_type = std::string(response.header("x-ms-item-type"));
+    page.continuation = std::string(response.header("x-ms-continuation"));
     const size_t first = response.body.find_first_not_of(" \t\r\n");
     if (first == std::string::npos || response.body[first] != '[')
       return bad_answer(ask, "the answer is not a list of rows");
