@@ -107,7 +107,10 @@ class RestIotHubClient final : public IotHubClient {
     TRY_ASSIGN(const BulkResult result, bulk_as({entry}, about("create device", id), call));
     if (!result.errors.empty()) {
       const EntryProblem& p = result.errors.front();
-      Error error{p.kind, fmt::format("{} ({})", p.code, p.text), "hub." + p.code, {}, 0, p.code, {}};
+      Error error{.kind = p.kind,
+                  .what = fmt::format("{} ({})", p.code, p.text),
+                  .code = "hub." + p.code,
+                  .remote_code = p.code};
       return fail(std::move(error).within(context));
     }
     // The identity exists but its twin was not written: the tags are missing and must follow.

@@ -19,7 +19,8 @@ Result<config::Loaded> load_configuration(const CommandLine& line) {
 
 int fail_with(const Error& error, const CommandLine& line, std::stop_token stop) {
   if (error.kind == ErrorKind::kCancelled && stop.stop_requested()) {
-    print_error({ErrorKind::kCancelled, "stopped before anything was changed", "cancelled", {}, 0, {}, {}}, line.json);
+    print_error({.kind = ErrorKind::kCancelled, .what = "stopped before anything was changed", .code = "cancelled"},
+                line.json);
     return kError;  // main turns it into 130 or 143
   }
   print_error(error, line.json);

@@ -243,7 +243,7 @@ class CurlClient final : public Client {
   Error error_of(CURLcode code, const Transfer& transfer, CURL* easy, const std::string& what) const {
     const char* reason = curl_easy_strerror(code);
     const auto make = [&](ErrorKind kind, const char* name, std::string text) {
-      return Error{kind, fmt::format("{}: {}", what, text), name, {}, 0, {}, {}};
+      return Error{.kind = kind, .what = fmt::format("{}: {}", what, text), .code = name};
     };
     if (!transfer.sink_status) return Error(transfer.sink_status.error()).within(what);
     if (!transfer.source_status) return Error(transfer.source_status.error()).within(what);
