@@ -148,13 +148,9 @@ json::object figures_of(const ChildRun& run, const std::vector<double>& all) {
 }
 
 Error ended(std::string_view name, const ChildRun& run) {
-  return {ErrorKind::kUnavailable,
-          fmt::format("{} ended with {}: {}", name, run.exit_code, run.err.substr(0, 500)),
-          "bench.failed",
-          {},
-          0,
-          {},
-          {}};
+  return {.kind = ErrorKind::kUnavailable,
+          .what = fmt::format("{} ended with {}: {}", name, run.exit_code, run.err.substr(0, 500)),
+          .code = "bench.failed"};
 }
 
 /// Names of counts in what a program printed, and what must stand there.

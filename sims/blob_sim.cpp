@@ -6,6 +6,7 @@
 #include <charconv>
 #include <vector>
 
+#include "sims/text.h"
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/rng.h"
 #include "twinstep/base/time_format.h"
@@ -15,13 +16,6 @@ namespace {
 
 using http::ServerRequest;
 using http::ServerResponse;
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return out;
-}
 
 std::string trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);

@@ -97,14 +97,4 @@ json::object twin_json(const std::string& id, const std::string& module, const E
 json::object export_json(const std::string& id, const std::string& module, const Entity& entity, const KeyMaker& keys,
                          bool hide_keys);
 
-/// Keys, strings, numbers, depth and nulls of one section against azure.md 1.7; sizes are checked on the result.
-Answer<void> check_section(const json::value& section, std::string_view name);
-size_t section_bytes(const json::value& section);
-
-/// PATCH: merges tags and properties.desired. Nothing changes on error.
-Answer<void> merge_twin(Entity& entity, const json::object& patch, int64_t now_us);
-/// Replaces the sections named (PUT names all: absent ones are emptied when `whole`).
-/// `fresh`: the twin is being made together with its device, so versions do not move.
-Answer<void> replace_twin(Entity& entity, const json::object& body, int64_t now_us, bool whole, bool fresh);
-
 }  // namespace twinstep::sims

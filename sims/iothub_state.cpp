@@ -3,6 +3,7 @@
 
 #include <charconv>
 
+#include "sims/hub_twin.h"
 #include "sims/iothub_sim.h"
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/ids.h"

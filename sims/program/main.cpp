@@ -109,7 +109,7 @@ int run(Settings s) {
     auto parsed = json::parse(text, "--fault");
     if (!parsed) return complain(parsed.error());
     if (!parsed->is_object())
-      return complain({ErrorKind::kInvalid, "--fault takes a JSON object", "sim.fault", {}, 0, {}, {}});
+      return complain({.kind = ErrorKind::kInvalid, .what = "--fault takes a JSON object", .code = "sim.fault"});
     if (auto good = faults.add(parsed->as_object()); !good) return complain(good.error());
   }
   seed(s, hub, thingpark);

@@ -136,18 +136,28 @@ describe('system', { concurrency: 3 }, () => {
       assert.match(ended.stderr, /nothing was changed|plan|no link/i, what);
       assert.equal(await s.writes(), writes, `${what}: written`);
       assert.deepEqual(await s.ids(), before, what);
+      return ended;
     };
     await s.runs(0, ['plan', '--config', config, '-o', 'plan.json']);
     const plan = readFileSync(s.path('plan.json'), 'utf8');
+    const { id } = JSON.parse(plan);
 
     s.write('edited.json', plan.replace('new-1', 'new-9'));
     await refused('edited', /edit|changed|sha256|differ|damaged/i, ['edited.json', '--config', config]);
     s.write('cut.json', plan.slice(0, plan.length / 2));
     await refused('cut', /cut.json|plan/, ['cut.json', '--config', config]);
-    const other = s.write('other.yaml', readFileSync(config, 'utf8').replace('name: default', 'name: elsewhere'));
-    await refused('other link', /default/, ['plan.json', '--config', other]);
+    const contacted = await s.calls();
+    for (const [name, hint] of [['elsewhere', ''], ['defaults', '; did you mean .defaults.']]) {
+      const other = s.write('other.yaml', readFileSync(config, 'utf8').replace('name: default', `name: ${name}`));
+      const ended = await refused(`link ${name}`, new RegExp(`plan\\.json: plan ${id} is for link default; nothing was changed: .*which has ${name}${hint}`),
+        ['plan.json', '--config', other]);
+      assert.equal(ended.code, 64);
+    }
     s.sheet([...rows, { deviceId: 'new-3', ref: '3' }], ', limits: {deletes: 100%, updates: 100%}');
-    await refused('other hub', /hub/, ['plan.json', '--config', config, '--store', `sqlite:${s.path('far.db')}`], { iothub: s.variables.iothub.replace('127.0.0.1', 'localhost') });
+    const far = await refused('other hub', new RegExp(`plan\\.json: plan ${id} of link default is for hub 127.*, but hub localhost.*; nothing was changed`),
+      ['plan.json', '--config', config, '--store', `sqlite:${s.path('far.db')}`], { iothub: s.variables.iothub.replace('127.0.0.1', 'localhost') });
+    assert.equal(far.code, 64);
+    assert.deepEqual(await s.calls(), contacted, 'nothing was contacted');
     await refused('stale list', /stale/, ['plan.json', '--config', config]);
     s.sheet(rows, ', limits: {deletes: 100%, updates: 100%}');
     await s.hub('PUT', '/devices/newcomer', { deviceId: 'newcomer' });

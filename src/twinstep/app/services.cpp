@@ -53,6 +53,12 @@ std::string did_you_mean(const List& list, std::string_view name) {
   return meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant);
 }
 
+std::string link_names(const config::Config& config) {
+  std::string names;
+  for (const config::Link& link : config.links) names += (names.empty() ? "" : ", ") + link.name;
+  return names.empty() ? "no links" : names;
+}
+
 void open_transport(LinkServices& out, const config::Config& config, Clock& clock) {
   out.transport = http::make_transport({.ca_file = config.ca_file, .proxy = {}, .user_agent = {}});
   out.logged = http::with_log(*out.transport, clock);
@@ -78,8 +84,9 @@ Result<std::vector<std::string>> provider_settings(const std::string& provider) 
 Result<const config::Link*> choose_link(const config::Config& config, const std::string& name) {
   if (!name.empty()) {
     if (const config::Link* link = config.find_link(name)) return link;
-    return fail(ErrorKind::kInvalid, "config.unknown-name",
-                fmt::format("there is no link '{}' in the configuration{}", name, did_you_mean(config.links, name)));
+    return fail(ErrorKind::kInvalid, "config.unknown-link",
+                fmt::format("there is no link '{}' in the configuration, which has {}{}", name, link_names(config),
+                            did_you_mean(config.links, name)));
   }
   if (config.links.size() == 1) return &config.links.front();
   if (config.links.empty())
@@ -87,9 +94,8 @@ Result<const config::Link*> choose_link(const config::Config& config, const std:
         ErrorKind::kInvalid, "config.no-link",
         "no link is configured; set the environment variables iothub, AzureWebJobsStorage and actility_api_..., or "
         "name a file with --config (see twinstep config check)");
-  std::string names;
-  for (const config::Link& link : config.links) names += (names.empty() ? "" : ", ") + link.name;
-  return fail(ErrorKind::kInvalid, "config.which-link", fmt::format("there are several links; name one of {}", names));
+  return fail(ErrorKind::kInvalid, "config.which-link",
+              fmt::format("there are several links; name one of {}", link_names(config)));
 }
 
 Result<LinkServices> open_link(const config::Config& config, const config::Link& link, Clock& clock, Rng& rng) {

@@ -26,7 +26,8 @@ struct LinkServices {
 /// Settings that a provider's definition knows, for config::LoadOptions.
 Result<std::vector<std::string>> provider_settings(const std::string& provider);
 
-/// Picks the link: the named one, or the only one. Errors  kInvalid "config.unknown-name", "config.which-link".
+/// Picks the link: the named one, or the only one. Errors  kInvalid "config.unknown-link" with the
+/// names that there are, "config.which-link", "config.no-link".
 Result<const config::Link*> choose_link(const config::Config& config, const std::string& name);
 
 /// Opens every client of the link. Contacts nothing. `clock` and `rng` outlive the services, and so does `config`.

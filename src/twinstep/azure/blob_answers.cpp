@@ -86,7 +86,7 @@ ServerText server_text(const http::Response& response) {
     return {};
   });
   if (!read) out = {};  // a proxy's page, or the empty body of HEAD
-  if (const std::string code = symbolic(header_value(response, "x-ms-error-code")); !code.empty()) out.code = code;
+  if (const std::string code = symbolic(response.header("x-ms-error-code")); !code.empty()) out.code = code;
   return out;
 }
 
@@ -189,10 +189,10 @@ Result<BlobPage<BlobInfo>> parse_blob_list(std::string_view xml) {
 }
 
 Result<BlobInfo> parse_properties(std::string_view blob, const http::Response& response) {
-  const auto size = number(header_value(response, "Content-Length"));
+  const auto size = number(response.header("Content-Length"));
   if (!size) return fail(ErrorKind::kCorrupt, "blob.bad-properties", "the answer has no readable Content-Length");
-  return BlobInfo{std::string(blob), *size, without_quotes(header_value(response, "ETag")),
-                  http_date(header_value(response, "Last-Modified"))};
+  return BlobInfo{std::string(blob), *size, without_quotes(response.header("ETag")),
+                  http_date(response.header("Last-Modified"))};
 }
 
 Error blob_error(const http::Response& response, std::string_view context, SystemTime now) {
@@ -201,8 +201,8 @@ Error blob_error(const http::Response& response, std::string_view context, Syste
   error.kind = kind_of(response.status);
   error.remote_status = response.status;
   error.remote_code = server.code;
-  error.request_id = std::string(header_value(response, "x-ms-request-id"));
-  error.retry_after = asked_wait(response, now);
+  error.request_id = std::string(response.header("x-ms-request-id"));
+  error.retry_after = http::retry_after(response, now);
   error.code = server.code.empty() ? fmt::format("blob.http-{}", response.status) : "blob." + server.code;
   error.what = fmt::format("{}: {}", context, response.status);
   if (!server.code.empty()) error.what += " " + server.code;

@@ -363,7 +363,7 @@ class RestBlobClient final : public BlobClient {
     if (!answer) return fail_within(std::move(answer), context);
     const bool whole = answer->status == 200 && from == 0 && want == info.size;
     if (answer->status != 206 && !whole) return fail(blob_error(*answer, context, exchange_->clock().system_now()));
-    const std::string_view range = header_value(*answer, "Content-Range");
+    const std::string_view range = answer->header("Content-Range");
     if (answer->status == 206 && !range.empty() && !range.starts_with(fmt::format("bytes {}-", from))) {
       return fail(ErrorKind::kCorrupt, "blob.bad-range", context + ": the answer is another range than asked for");
     }

@@ -396,7 +396,7 @@ TEST_F(BlobClientTest, NamesThatWouldMeanAnotherThingAreRefusedBeforeAnythingIsS
 }
 
 TEST_F(BlobClientTest, TransportErrorsTellTheOperation) {
-  api->then(Error{ErrorKind::kTimeout, "no answer", "http.timeout", {}, 0, {}, {}});
+  api->then(Error{.kind = ErrorKind::kTimeout, .what = "no answer", .code = "http.timeout"});
   const Status done = blobs->delete_blob("job1", "devices.txt", call);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kTimeout);

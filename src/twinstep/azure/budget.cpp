@@ -46,7 +46,7 @@ Status HubBudget::acquire(HubOperation operation, double count, const Call& call
   Lane& l = lane(operation);
   const auto refuse = [&](Millis wait) {
     const Quota quota = hub_quota(tier_, units_, operation);
-    Error error{ErrorKind::kThrottled, {}, "hub.budget", wait, 0, {}, {}};
+    Error error{.kind = ErrorKind::kThrottled, .code = "hub.budget", .retry_after = wait};
     error.what = fmt::format(
         "the hub's budget of {} {} per {} is used up for the next {}, which is past this call's deadline; nothing was "
         "sent. Wait, or give the hub more units",

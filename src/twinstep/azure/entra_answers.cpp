@@ -145,7 +145,7 @@ Error refused(const http::Response& response, const Refusal& refusal, ErrorKind 
   error.remote_code = refusal.number > 0 ? fmt::format("AADSTS{}", refusal.number) : refusal.error;
   error.code = error.remote_code.empty() ? fmt::format("entra.http-{}", response.status) : "entra." + error.remote_code;
   error.request_id = refusal.request_id;
-  error.retry_after = asked_wait(response, now);
+  error.retry_after = http::retry_after(response, now);
   error.what = fmt::format("{}: {}", context, response.status);
   if (refusal.number > 0) error.what += fmt::format(" AADSTS{}", refusal.number);
   if (!refusal.error.empty()) error.what += " " + refusal.error;

@@ -221,7 +221,7 @@ TEST_F(EntraTest, TheMetadataServiceIsAskedAgainWhileItHasTrouble) {
   http.then(404);
   http.then(410);
   http.then(429, {{"Retry-After", "9"}});
-  http.then(Error{ErrorKind::kTimeout, "no answer", "http.timeout", {}, 0, {}, {}});
+  http.then(Error{.kind = ErrorKind::kTimeout, .what = "no answer", .code = "http.timeout"});
   http.then(200, {}, R"({"access_token":"t","expires_in":"3599"})");
   ASSERT_TRUE(by_identity()->token(call));
   EXPECT_THAT(clock.sleeps(), ElementsAre(seconds{2}, seconds{4}, seconds{9}, seconds{16}));
@@ -313,7 +313,7 @@ TEST_F(TokenCacheTest, ATokenIsKeptUntilItsRenewalIsDue) {
 
 TEST_F(TokenCacheTest, WhileTheOldTokenLivesAFailedRenewalHarmsNobody) {
   EXPECT_EQ(take(), "t1");
-  inner.error = Error{ErrorKind::kUnavailable, "down", "entra.down", {}, 0, {}, {}};
+  inner.error = Error{.kind = ErrorKind::kUnavailable, .what = "down", .code = "entra.down"};
   clock.advance(seconds{3000});
   EXPECT_EQ(take(), "t1");
   clock.advance(seconds{29});

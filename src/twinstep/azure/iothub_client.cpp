@@ -107,7 +107,10 @@ class RestIotHubClient final : public IotHubClient {
     TRY_ASSIGN(const BulkResult result, bulk_as({entry}, about("create device", id), call));
     if (!result.errors.empty()) {
       const EntryProblem& p = result.errors.front();
-      Error error{p.kind, fmt::format("{} ({})", p.code, p.text), "hub." + p.code, {}, 0, p.code, {}};
+      Error error{.kind = p.kind,
+                  .what = fmt::format("{} ({})", p.code, p.text),
+                  .code = "hub." + p.code,
+                  .remote_code = p.code};
       return fail(std::move(error).within(context));
     }
     // The identity exists but its twin was not written: the tags are missing and must follow.
@@ -153,8 +156,8 @@ class RestIotHubClient final : public IotHubClient {
     if (!continuation.empty()) ask.headers.push_back({"x-ms-continuation", std::string(continuation)});
     TRY_ASSIGN(http::Response response, send(ask, call));
     QueryPage page;
-    page.item_type = std::string(header_of(response, "x-ms-item-type"));
-    page.continuation = std::string(header_of(response, "x-ms-continuation"));
+    page.item_type = std::string(response.header("x-ms-item-type"));
+    page.continuation = std::string(response.header("x-ms-continuation"));
     const size_t first = response.body.find_first_not_of(" \t\r\n");
     if (first == std::string::npos || response.body[first] != '[')
       return bad_answer(ask, "the answer is not a list of rows");

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "twinstep/azure/answer.h"
 #include "twinstep/base/units.h"
 #include "twinstep/json/json.h"
 
@@ -188,34 +189,13 @@ std::string_view right_text(HubRight right) {
 
 std::string denied_advice(const http::Response& response, HubRight right, SystemTime now) {
   std::string out = fmt::format("check the key, its policy and the hub's name; {}", right_text(right));
-  const auto date = parse_http_date(header_of(response, "Date"));
-  if (!date) return out;
-  const auto ahead = now - *date;
-  if (ahead > -kNoteworthySkew && ahead < kNoteworthySkew) return out;
-  const auto span = std::chrono::duration_cast<Millis>(ahead < ahead.zero() ? -ahead : ahead);
+  const auto ahead = clock_skew(response, now);
+  if (!ahead || std::chrono::abs(*ahead) < kNoteworthySkew) return out;
   return out + fmt::format(". This machine's clock is {} {} the hub's, which spoils tokens: set it right",
-                           format_duration(span), ahead > ahead.zero() ? "ahead of" : "behind");
+                           format_duration(std::chrono::abs(*ahead)), ahead->count() > 0 ? "ahead of" : "behind");
 }
 
 }  // namespace
-
-std::string_view header_of(const http::Response& response, std::string_view name) {
-  for (const auto& h : response.headers)
-    if (same(h.name, name)) return h.value;
-  return {};
-}
-
-std::optional<Millis> hub_retry_after(const http::Response& response, SystemTime now) {
-  const std::string_view text = header_of(response, "Retry-After");
-  if (text.empty()) return {};
-  if (const auto seconds = number_in(text)) {
-    if (*seconds < 0) return {};
-    return Millis{int64_t{*seconds} * 1000};
-  }
-  const auto date = parse_http_date(text);
-  if (!date) return {};
-  return std::max(Millis{0}, std::chrono::ceil<Millis>(*date - now));
-}
 
 const HubCode* find_hub_code(std::string_view name_or_number) {
   const auto number = number_in(name_or_number);
@@ -233,13 +213,13 @@ ErrorKind hub_code_kind(std::string_view name_or_number) {
 Error hub_error(const http::Response& response, HubRight right, SystemTime now) {
   Told told;
   read_body(response.body, 0, told);
-  const std::string_view header = header_of(response, "iothub-errorcode");
+  const std::string_view header = response.header("iothub-errorcode");
   if (symbolic(header)) told.code = std::string(header);
 
   Error error;
   error.remote_status = response.status;
-  error.retry_after = hub_retry_after(response, now);
-  error.request_id = std::string(header_of(response, "x-ms-request-id"));
+  error.retry_after = http::retry_after(response, now);
+  error.request_id = std::string(response.header("x-ms-request-id"));
   if (error.request_id.empty()) error.request_id = told.tracking;
   const HubCode* known = find_hub_code(told.code);
   error.remote_code = known ? std::string(known->name) : told.code;

@@ -33,10 +33,4 @@ enum class HubRight { kRegistryRead, kRegistryWrite, kServiceConnect };
 /// Source  azure.md 1.3
 Error hub_error(const http::Response& response, HubRight right, SystemTime now);
 
-/// The answer's Retry-After, in seconds or as a date; empty when there is none.
-std::optional<Millis> hub_retry_after(const http::Response& response, SystemTime now);
-
-/// First header of that name (without case), else empty.
-std::string_view header_of(const http::Response& response, std::string_view name);
-
 }  // namespace twinstep::azure

@@ -138,16 +138,5 @@ TEST(HubErrors, LongAndUglyTextsAreCutAndKeptOnOneLine) {
   EXPECT_EQ(e.what.find('\n'), std::string::npos);
 }
 
-TEST(HubErrors, ReadsRetryAfterInBothForms) {
-  const auto told = [](std::string value) {
-    return hub_retry_after(http::Response{429, {{"retry-after", std::move(value)}}, ""}, kNow);
-  };
-  EXPECT_EQ(told("7"), Millis{7000});
-  EXPECT_EQ(told("Thu, 20 Aug 2026 22:05:50 GMT"), Millis{20'000});
-  EXPECT_EQ(told("Thu, 20 Aug 2026 22:05:00 GMT"), Millis{0});
-  EXPECT_FALSE(told("soon"));
-  EXPECT_FALSE(told("-4"));
-}
-
 }  // namespace
 }  // namespace twinstep::azure

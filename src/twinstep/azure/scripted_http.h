@@ -36,7 +36,7 @@ class ScriptedHttp final : public http::Client {
   std::string header(size_t request, std::string_view name) const {
     http::Response as_response;
     as_response.headers = requests.at(request).headers;
-    return std::string(header_of(as_response, name));
+    return std::string(as_response.header(name));
   }
 
   std::vector<http::Request> requests;

@@ -24,15 +24,16 @@ enum class ErrorKind {
 
 std::string_view to_string(ErrorKind kind);
 
-/// What failed, on what, why, and what to do about it. Never holds a secret.
+/// What failed, on what, why, and what to do about it. Never holds a secret. Made by fail(), or with the names of the
+/// members that are known: `Error{.kind = ErrorKind::kInvalid, .what = "...", .code = "usage.command"}`.
 struct Error {
   ErrorKind kind = ErrorKind::kInvalid;
-  std::string what;                   ///< for people: what failed, on what, why, what to do
-  std::string code;                   ///< stable and for programs, e.g. "config.unknown-key", "hub.DeviceNotFound"
-  std::optional<Millis> retry_after;  ///< as the remote told it, else empty
-  int remote_status = 0;              ///< HTTP status when a remote answered, else 0
-  std::string remote_code;            ///< the remote's symbolic code, e.g. "DeviceNotFound"
-  std::string request_id;             ///< the remote's id for the failed request
+  std::string what = {};                   ///< for people: what failed, on what, why, what to do
+  std::string code = {};                   ///< stable and for programs, e.g. "config.unknown-key", "hub.DeviceNotFound"
+  std::optional<Millis> retry_after = {};  ///< as the remote told it, else empty
+  int remote_status = 0;                   ///< HTTP status when a remote answered, else 0
+  std::string remote_code = {};            ///< the remote's symbolic code, e.g. "DeviceNotFound"
+  std::string request_id = {};             ///< the remote's id for the failed request
 
   /// Puts the caller's context in front: "IoT Hub contoso: get dev-1: " + what.
   Error within(std::string_view context) &&;

@@ -17,7 +17,7 @@ using Status = Result<void>;
 
 /// An error of a kind with a stable code: `return fail(ErrorKind::kInvalid, "config.bad-unit", "limits: ...")`.
 [[nodiscard]] inline tl::unexpected<Error> fail(ErrorKind kind, std::string code, std::string what) {
-  return tl::unexpected<Error>(Error{kind, std::move(what), std::move(code), {}, 0, {}, {}});
+  return tl::unexpected<Error>(Error{.kind = kind, .what = std::move(what), .code = std::move(code)});
 }
 
 [[nodiscard]] inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(std::move(error)); }

@@ -38,18 +38,15 @@ int run(const CommandLine& line, std::stop_token stop) {
     for (const Command& command : kCommands)
       if (command.name == first) return command.function(line, stop);
   } catch (const std::exception& bug) {  // a bug or a lost local world: say so instead of dying without a word
-    print_error({ErrorKind::kCorrupt,
-                 fmt::format("internal error ({}): {}; please report it", typeid(bug).name(), bug.what()),
-                 "internal",
-                 {},
-                 0,
-                 {},
-                 {}},
+    print_error({.kind = ErrorKind::kCorrupt,
+                 .what = fmt::format("internal error ({}): {}; please report it", typeid(bug).name(), bug.what()),
+                 .code = "internal"},
                 line.json);
     return kError;
   }
-  print_error({ErrorKind::kInvalid, fmt::format("unknown command '{}'", line.command), "usage.command", {}, 0, {}, {}},
-              line.json);
+  print_error(
+      {.kind = ErrorKind::kInvalid, .what = fmt::format("unknown command '{}'", line.command), .code = "usage.command"},
+      line.json);
   return kUsage;
 }
 

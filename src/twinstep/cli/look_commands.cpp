@@ -54,14 +54,10 @@ int try_provider(const CommandLine& line, std::stop_token stop) {
     std::vector<std::string> names;
     for (const auto& one : loaded->config.externals) names.push_back(one.name);
     const std::string meant = nearest(line.name, names);
-    return fail_with({ErrorKind::kInvalid,
-                      fmt::format("there is no external system '{}' in the configuration{}", line.name,
-                                  meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant)),
-                      "config.unknown-name",
-                      {},
-                      0,
-                      {},
-                      {}},
+    return fail_with({.kind = ErrorKind::kInvalid,
+                      .what = fmt::format("there is no external system '{}' in the configuration{}", line.name,
+                                          meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant)),
+                      .code = "config.unknown-name"},
                      line, stop);
   }
   auto services = app::open_external(loaded->config, *external, real_clock(), Rng::real());

@@ -192,7 +192,11 @@ int run_plan(const CommandLine& line, std::stop_token stop) {
 int run_apply(const CommandLine& line, std::stop_token stop) {
   auto reader = plan::PlanReader::open(line.plan_file);
   if (!reader) return fail_with(reader.error(), line, stop);
-  auto opened = Session::open(line, reader->head().link, true);
+  const plan::PlanHead& head = reader->head();
+  auto opened = Session::open(line, head.link, true);
+  if (!opened && opened.error().code == "config.unknown-link")
+    opened = fail_within(std::move(opened), fmt::format("{}: plan {} is for link {}; nothing was changed",
+                                                        line.plan_file, head.id.value, head.link));
   if (!opened) return fail_with(opened.error(), line, stop);
   Session& session = **opened;
   auto outcome = workflows::apply_plan(*session.context, line.plan_file, line.approve, announce(line, session),

@@ -19,12 +19,13 @@ Result<config::Loaded> load_configuration(const CommandLine& line) {
 
 int fail_with(const Error& error, const CommandLine& line, std::stop_token stop) {
   if (error.kind == ErrorKind::kCancelled && stop.stop_requested()) {
-    print_error({ErrorKind::kCancelled, "stopped before anything was changed", "cancelled", {}, 0, {}, {}}, line.json);
+    print_error({.kind = ErrorKind::kCancelled, .what = "stopped before anything was changed", .code = "cancelled"},
+                line.json);
     return kError;  // main turns it into 130 or 143
   }
   print_error(error, line.json);
-  for (const char* usage :
-       {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string", "storage.", "usage."})
+  for (const char* usage : {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string",
+                            "storage.", "usage.", "plan.other-"})
     if (error.code.starts_with(usage)) return kUsage;
   return error.code == "plan.blocked" ? kBlocked : kError;
 }
@@ -47,7 +48,9 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
     if (!taken) return fail(std::move(taken).error());
     session->lock.emplace(std::move(*taken));
   }
-  session->progress = std::make_unique<TerminalProgress>(line.quiet, real_clock());
+  session->progress = std::make_unique<TerminalProgress>(
+      terminal_style(config::process_environment()), real_clock(),
+      line.quiet ? TerminalProgress::Write([](std::string_view) {}) : TerminalProgress::Write(write_to_terminal));
   std::error_code ignored;
   const auto temporary = std::filesystem::temp_directory_path(ignored);
   session->context = std::make_unique<workflows::LinkContext>(workflows::LinkContext{

@@ -8,16 +8,13 @@
 
 #include "twinstep/base/units.h"
 #include "twinstep/config/environment.h"
+#include "twinstep/config/key_reader.h"
 #include "twinstep/config/link_reader.h"
-#include "twinstep/config/values.h"
-#include "twinstep/yaml/document.h"
 
 extern char** environ;
 
 namespace twinstep::config {
 namespace {
-
-const std::vector<std::string> kTiers{"F1", "B1", "B2", "B3", "S1", "S2", "S3"};
 
 template <class List>
 auto by_name(List& list, std::string_view name) {
@@ -56,26 +53,23 @@ class Loader {
   Status read_file(const std::string& path) {
     TRY_ASSIGN(const yaml::Node root, yaml::load(path));
     yaml::Diagnostics diagnostics(path);
-    yaml::MapReader map(root, diagnostics, "the configuration");
-    if (const yaml::Node* hubs = map.get("hubs"))
+    KeyReader map(root, diagnostics, "the configuration", root_keys());
+    if (const yaml::Node* hubs = map.named_sections("hubs"))
       for (const auto& [name, node] : hubs->members) read_hub(name.scalar, node, diagnostics);
-    if (const yaml::Node* storage = map.get("storage")) read_storage(*storage, diagnostics);
-    if (const yaml::Node* externals = map.get("externals"))
+    if (const yaml::Node* storage = map.section("storage")) read_storage(*storage, diagnostics);
+    if (const yaml::Node* externals = map.named_sections("externals"))
       for (const auto& [name, node] : externals->members) read_external(name.scalar, node, diagnostics);
-    if (const yaml::Node* links = map.get("links")) {
-      if (!links->is_sequence())
-        diagnostics.error(*links, "yaml.type", "'links' must be a list: each entry begins with '- name: ...'");
+    if (const yaml::Node* links = map.section_list("links"))
       for (const yaml::Node& node : links->items) read_one_link(node, diagnostics);
-    }
-    if (const auto store = map.text("store")) set(out_.config.store, *store, "store", place(path, *map.get("store")));
-    if (const auto ca = map.text("ca_file")) set(out_.config.ca_file, *ca, "ca_file", place(path, *map.get("ca_file")));
+    if (const auto store = map.text("store")) set(out_.config.store, *store, "store", place(path, *map.at("store")));
+    if (const auto ca = map.text("ca_file")) set(out_.config.ca_file, *ca, "ca_file", place(path, *map.at("ca_file")));
     if (const auto use = map.boolean("use_export_jobs")) {
       out_.config.use_export_jobs = *use;
-      origin_["use_export_jobs"] = place(path, *map.get("use_export_jobs"));
+      origin_["use_export_jobs"] = place(path, *map.at("use_export_jobs"));
     }
-    if (const auto threshold = map.integer("job_threshold", 0, 1'000'000'000)) {
+    if (const auto threshold = map.integer("job_threshold")) {
       out_.config.job_threshold = static_cast<int>(*threshold);
-      origin_["job_threshold"] = place(path, *map.get("job_threshold"));
+      origin_["job_threshold"] = place(path, *map.at("job_threshold"));
     }
     read_polling(map, "export_polling", out_.config.export_polling, diagnostics);
     read_polling(map, "import_polling", out_.config.import_polling, diagnostics);
@@ -93,41 +87,32 @@ class Loader {
     origin_[name] = std::move(origin);
   }
 
-  void read_polling(yaml::MapReader& map, const char* key, JobPolling& polling, yaml::Diagnostics& diagnostics) {
-    const yaml::Node* node = map.get(key);
+  void read_polling(KeyReader& map, const char* key, JobPolling& polling, yaml::Diagnostics& diagnostics) {
+    const yaml::Node* node = map.section(key);
     if (!node) return;
-    yaml::MapReader inner(*node, diagnostics, key);
+    KeyReader inner(*node, diagnostics, key, polling_keys());
     if (const auto interval = inner.duration("interval")) polling.interval = std::max(*interval, Millis{1000});
-    if (const auto attempts = inner.integer("attempts", 1, 1'000'000)) polling.attempts = static_cast<int>(*attempts);
+    if (const auto attempts = inner.integer("attempts")) polling.attempts = static_cast<int>(*attempts);
     inner.finish();
     origin_[key] = place(diagnostics.file(), *node);
-  }
-
-  std::optional<Secret> secret(yaml::MapReader& map, std::string_view key, yaml::Diagnostics& diagnostics) {
-    const auto text = map.text(key);
-    if (!text) return {};
-    auto value = resolve_secret(*text, lookup_);
-    if (value) return std::move(*value);
-    diagnostics.error(*map.get(key), value.error().code, value.error().what);
-    return {};
   }
 
   void read_hub(const std::string& name, const yaml::Node& node, yaml::Diagnostics& diagnostics) {
     Hub hub;
     hub.name = name;
-    yaml::MapReader map(node, diagnostics, fmt::format("hub {}", name));
-    const auto connection = secret(map, "connection_string", diagnostics);
+    KeyReader map(node, diagnostics, fmt::format("hub {}", name), hub_keys());
+    const auto connection = map.secret("connection_string", lookup_);
     const auto host = map.text("host");
-    if (const auto tier = map.choice("tier", kTiers)) hub.tier = static_cast<Tier>(*tier);
-    if (const auto units = map.integer("units", 1, 200)) hub.units = static_cast<int>(*units);
-    if (const yaml::Node* entra = map.get("entra")) {
+    if (const auto tier = map.choice("tier")) hub.tier = static_cast<Tier>(*tier);
+    if (const auto units = map.integer("units")) hub.units = static_cast<int>(*units);
+    if (const yaml::Node* entra = map.section("entra")) {
       hub.entra.emplace();
-      yaml::MapReader inner(*entra, diagnostics, "entra");
-      const auto kind = inner.choice("kind", {"client-secret", "workload-identity", "managed-identity"});
+      KeyReader inner(*entra, diagnostics, "entra", entra_keys());
+      const auto kind = inner.choice("kind");
       hub.entra->kind = static_cast<EntraKind>(kind.value_or(0));
       hub.entra->tenant = inner.text("tenant").value_or(environment_.get("AZURE_TENANT_ID").value_or(""));
       hub.entra->client_id = inner.text("client_id").value_or(environment_.get("AZURE_CLIENT_ID").value_or(""));
-      if (auto value = secret(inner, "client_secret", diagnostics))
+      if (auto value = inner.secret("client_secret", lookup_))
         hub.entra->client_secret = *value;
       else if (auto set = environment_.get("AZURE_CLIENT_SECRET"))
         hub.entra->client_secret = Secret(*set);
@@ -150,10 +135,10 @@ class Loader {
       if (auto parsed = hub_host(*connection))
         hub.host = *parsed;
       else
-        diagnostics.error(*map.get("connection_string"), parsed.error().code, parsed.error().what);
+        diagnostics.error(*map.at("connection_string"), parsed.error().code, parsed.error().what);
     }
     if (host) hub.host = *host;
-    if (!map.get("connection_string") && !(host && hub.entra))
+    if (!map.at("connection_string") && !(host && hub.entra))
       diagnostics.error(node, "config.hub-credentials",
                         fmt::format("hub {} needs connection_string, or host and entra", name));
     map.finish();
@@ -165,10 +150,9 @@ class Loader {
   }
 
   void read_storage(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
-    yaml::MapReader map(node, diagnostics, "storage");
+    KeyReader map(node, diagnostics, "storage", storage_keys());
     Storage storage;
-    map.need("connection_string");
-    if (auto value = secret(map, "connection_string", diagnostics)) storage.connection_string = *value;
+    if (auto value = map.secret("connection_string", lookup_)) storage.connection_string = *value;
     if (const auto identity = map.boolean("identity_based_jobs")) storage.identity_based_jobs = *identity;
     storage.user_assigned_identity = map.text("user_assigned_identity").value_or("");
     map.finish();
@@ -179,34 +163,26 @@ class Loader {
   void read_external(const std::string& name, const yaml::Node& node, yaml::Diagnostics& diagnostics) {
     External external;
     external.name = name;
-    yaml::MapReader map(node, diagnostics, fmt::format("external {}", name));
-    map.need("provider");
+    KeyReader map(node, diagnostics, fmt::format("external {}", name), external_keys());
     external.provider = map.text("provider").value_or("");
-    std::vector<std::string> known;
-    bool know = false;
+    std::optional<std::vector<std::string>> known;
     if (options_.provider_settings && !external.provider.empty()) {
       auto names = options_.provider_settings(external.provider);
       if (names)
-        known = std::move(*names), know = true;
+        known = std::move(*names);
       else
-        diagnostics.error(*map.get("provider"), names.error().code, names.error().what);
+        diagnostics.error(*map.at("provider"), names.error().code, names.error().what);
     }
-    if (const yaml::Node* settings = map.get("settings")) {
+    if (const yaml::Node* settings = map.settings("settings")) {
       yaml::MapReader inner(*settings, diagnostics, fmt::format("settings of external {}", name));
-      for (const std::string& setting : known) inner.get(setting);
       for (const auto& [key, value] : settings->members) {
-        if (!know) inner.get(key.scalar);
-        if (auto resolved = secret(inner, key.scalar, diagnostics);
-            resolved && (!know || std::find(known.begin(), known.end(), key.scalar) != known.end()))
-          external.settings[key.scalar] = *resolved;
-      }
-      if (know) {
-        for (const auto& [key, value] : settings->members) {
-          if (std::find(known.begin(), known.end(), key.scalar) != known.end()) continue;
-          const std::string meant = nearest(key.scalar, known);
+        if (known && std::find(known->begin(), known->end(), key.scalar) == known->end()) {
+          const std::string meant = nearest(key.scalar, *known);
           diagnostics.error(key, "yaml.unknown-key",
                             fmt::format("provider {} has no setting '{}'{}", external.provider, key.scalar,
                                         meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant)));
+        } else if (auto resolved = read_secret(inner, key.scalar, diagnostics, lookup_)) {
+          external.settings[key.scalar] = *resolved;
         }
       }
     }
@@ -247,12 +223,13 @@ class Loader {
     hub.host = *host;
     origin_["hubs." + name] = "environment " + variable;
     if (const auto tier = environment_.get("TWINSTEP_TIER")) {
-      const auto at = std::find_if(kTiers.begin(), kTiers.end(), [&](const auto& t) { return same_name(t, *tier); });
-      if (at == kTiers.end())
+      const auto at =
+          std::find_if(tier_names().begin(), tier_names().end(), [&](const auto& t) { return same_name(t, *tier); });
+      if (at == tier_names().end())
         return fail(
             ErrorKind::kInvalid, "config.environment",
             fmt::format("environment variable TWINSTEP_TIER is '{}'; it must be F1, B1, B2, B3, S1, S2 or S3", *tier));
-      hub.tier = static_cast<Tier>(at - kTiers.begin());
+      hub.tier = static_cast<Tier>(at - tier_names().begin());
     }
     TRY_ASSIGN(const auto units, environment_.integer("TWINSTEP_UNITS", 1, warnings_));
     if (units) hub.units = *units;
@@ -462,7 +439,7 @@ std::map<std::string, std::string> process_environment() {
 
 Result<Loaded> load(const LoadOptions& options) { return Loader(options).run(); }
 
-std::string_view to_string(Tier tier) { return kTiers[static_cast<size_t>(tier)]; }
+std::string_view to_string(Tier tier) { return tier_names()[static_cast<size_t>(tier)]; }
 std::string_view to_string(Scope scope) { return scope == Scope::kOwned ? "owned" : "whole-hub"; }
 std::string_view to_string(Deletes deletes) {
   switch (deletes) {

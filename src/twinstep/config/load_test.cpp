@@ -136,7 +136,8 @@ TEST_F(ConfigLoad, EveryMistakeNamesItsPlaceAndTheNearestName) {
       {"hubs: {contoso: {host: h, entra: {kind: managed-identity}}}\nexternals: {t: {provider: actility}}\n"
        "links:\n  - {name: l, hub: contoso, external: t}\n",
        "deletes: never"},
-      {"store: postgresql://x\n", "sqlite:PATH"},
+      {"store: postgresql://x\n", "twinstep.yaml:1:8: 'store' of the configuration must begin with 'sqlite:'"},
+      {"hubs: contoso\n", "twinstep.yaml:1:7: 'hubs' of the configuration must be a map of names"},
   };
   for (const auto& one : kCases) {
     const auto loaded = from(one.yaml);

@@ -1,97 +1,96 @@
 #include "twinstep/config/schema.h"
 
-namespace twinstep::config {
+#include "twinstep/config/keys.h"
 
-// The keys are those that load.cpp and link_reader.cpp read; a key added there is added here.
-std::string json_schema() {
-  return R"json({
-  "$schema": "https://json-schema.org/draft/2020-12/schema",
-  "title": "twinstep configuration",
-  "type": "object",
-  "additionalProperties": false,
-  "$defs": {
-    "secret": { "type": "string", "description": "env:NAME, file:/path, or the value itself" },
-    "duration": { "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|min|h|d)$" },
-    "limit": { "type": ["string", "integer"], "description": "10% or a count" },
-    "polling": {
-      "type": "object", "additionalProperties": false,
-      "properties": { "interval": { "$ref": "#/$defs/duration" }, "attempts": { "type": "integer", "minimum": 1 } }
+namespace twinstep::config {
+namespace {
+
+json::object reference(const char* definition) { return {{"$ref", fmt::format("#/$defs/{}", definition)}}; }
+
+json::array names(const std::vector<std::string>& list) { return json::array(list.begin(), list.end()); }
+
+json::object section_schema(const Section& section);
+
+json::object type_schema(const Key& key) {
+  switch (key.type) {
+    case KeyType::kText:
+      if (key.beginning.empty()) return {{"type", "string"}};
+      return {{"type", "string"}, {"pattern", "^" + key.beginning}};
+    case KeyType::kSecret:
+      return reference("secret");
+    case KeyType::kBoolean:
+      return {{"type", "boolean"}};
+    case KeyType::kInteger:
+      return {{"type", "integer"}, {"minimum", key.least}, {"maximum", key.most}};
+    case KeyType::kDuration:
+      return reference("duration");
+    case KeyType::kLimit:
+      return reference("limit");
+    case KeyType::kChoice:
+      return {{"enum", names(key.choices)}};
+    case KeyType::kChoices: {
+      const json::object one{{"enum", names(key.choices)}};
+      return {{"anyOf", {one, {{"type", "array"}, {"items", one}}}}};
     }
-  },
-  "properties": {
-    "hubs": {
-      "type": "object",
-      "additionalProperties": {
-        "type": "object", "additionalProperties": false,
-        "properties": {
-          "connection_string": { "$ref": "#/$defs/secret" },
-          "host": { "type": "string" },
-          "tier": { "enum": ["F1", "B1", "B2", "B3", "S1", "S2", "S3"], "default": "S1" },
-          "units": { "type": "integer", "minimum": 1, "maximum": 200, "default": 1 },
-          "entra": {
-            "type": "object", "additionalProperties": false,
-            "properties": {
-              "kind": { "enum": ["client-secret", "workload-identity", "managed-identity"], "default": "client-secret" },
-              "tenant": { "type": "string" },
-              "client_id": { "type": "string" },
-              "client_secret": { "$ref": "#/$defs/secret" }
-            }
-          }
-        }
-      }
-    },
-    "storage": {
-      "type": "object", "additionalProperties": false, "required": ["connection_string"],
-      "properties": {
-        "connection_string": { "$ref": "#/$defs/secret" },
-        "identity_based_jobs": { "type": "boolean", "default": false },
-        "user_assigned_identity": { "type": "string" }
-      }
-    },
-    "externals": {
-      "type": "object",
-      "additionalProperties": {
-        "type": "object", "additionalProperties": false, "required": ["provider"],
-        "properties": {
-          "provider": { "type": "string" },
-          "settings": { "type": "object", "additionalProperties": { "$ref": "#/$defs/secret" } }
-        }
-      }
-    },
-    "links": {
-      "type": "array",
-      "items": {
-        "type": "object", "additionalProperties": false, "required": ["name", "hub", "external", "deletes"],
-        "properties": {
-          "name": { "type": "string" },
-          "hub": { "type": "string" },
-          "external": { "type": "string" },
-          "master": { "enum": ["external", "hub"], "default": "external" },
-          "schedule": { "type": "string", "description": "cron with 5 fields, or NCRONTAB with 6" },
-          "zone": { "type": "string", "default": "UTC" },
-          "scope": { "enum": ["owned", "whole-hub"], "default": "owned" },
-          "deletes": { "enum": ["delete", "disable", "never"] },
-          "limits": {
-            "type": "object", "additionalProperties": false,
-            "properties": {
-              "deletes": { "$ref": "#/$defs/limit" }, "updates": { "$ref": "#/$defs/limit" }, "shrink": { "$ref": "#/$defs/limit" }
-            }
-          },
-          "copy_secrets": { "type": "boolean", "default": false },
-          "include": { "type": "array", "items": { "enum": ["edge", "modules", "certificates"] } },
-          "ids": { "enum": ["as-listed", "upper", "lower"], "default": "as-listed" },
-          "plan_lifetime": { "$ref": "#/$defs/duration" }
-        }
-      }
-    },
-    "store": { "type": "string", "pattern": "^sqlite:" },
-    "ca_file": { "type": "string" },
-    "use_export_jobs": { "type": "boolean", "default": true },
-    "job_threshold": { "type": "integer", "minimum": 0, "default": 100 },
-    "export_polling": { "$ref": "#/$defs/polling" },
-    "import_polling": { "$ref": "#/$defs/polling" }
+    case KeyType::kSection:
+      return section_schema(*key.section);
+    case KeyType::kNamedSections:
+      return {{"type", "object"}, {"additionalProperties", section_schema(*key.section)}};
+    case KeyType::kSectionList:
+      return {{"type", "array"}, {"items", section_schema(*key.section)}};
+    case KeyType::kSettings:
+      break;
   }
-})json";
+  return {{"type", "object"}, {"additionalProperties", reference("secret")}};
+}
+
+json::object section_schema(const Section& section) {
+  json::object properties;
+  json::array required;
+  for (const Key& key : section.keys) {
+    json::object one = type_schema(key);
+    if (!key.description.empty()) one["description"] = key.description;
+    if (!key.otherwise.is_null()) one["default"] = key.otherwise;
+    properties[key.name] = std::move(one);
+    if (key.required) required.emplace_back(key.name);
+  }
+  json::object out{{"type", "object"}, {"additionalProperties", false}, {"properties", std::move(properties)}};
+  if (!required.empty()) out["required"] = std::move(required);
+  return out;
+}
+
+/// With two spaces per level; people read it too.
+void indent(const json::value& value, std::string& out, size_t depth) {
+  if (!value.is_object() || value.as_object().empty()) {
+    out += json::write(value);
+    return;
+  }
+  out += "{";
+  const char* before = "\n";
+  for (const auto& [name, member] : value.as_object()) {
+    out += before + std::string(2 * depth + 2, ' ') + json::write(json::value(name)) + ": ";
+    indent(member, out, depth + 1);
+    before = ",\n";
+  }
+  out += "\n" + std::string(2 * depth, ' ') + "}";
+}
+
+}  // namespace
+
+std::string json_schema() {
+  json::object schema{{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"title", "twinstep configuration"}};
+  for (auto& [name, value] : section_schema(root_keys())) schema[name] = std::move(value);
+  schema["$defs"] =
+      json::object{{"secret", {{"type", "string"}, {"description", "env:NAME, file:/path, or the value itself"}}},
+                   {"duration", {{"type", "string"}, {"pattern", "^[0-9]+ *(ms|s|m|min|h|d)$"}}},
+                   {"limit",
+                    {{"type", {"string", "integer"}},
+                     {"minimum", 0},
+                     {"pattern", "^([0-9]+|[0-9]+(\\.[0-9]+)?%)$"},
+                     {"description", "10% or a count"}}}};
+  std::string out;
+  indent(schema, out, 0);
+  return out;
 }
 
 }  // namespace twinstep::config

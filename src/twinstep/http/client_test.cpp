@@ -149,5 +149,17 @@ TEST(Log, NothingSecretGetsOut) {
   EXPECT_NE(out.str().find("req-1"), std::string::npos);
 }
 
+TEST(RetryAfter, IsReadInBothForms) {
+  const SystemTime now = *parse_iso("2026-08-20T22:05:30.250Z");
+  const auto told = [&](std::string value) {
+    return retry_after(Response{429, {{"retry-after", std::move(value)}}, ""}, now);
+  };
+  EXPECT_EQ(told("7"), Millis{7000});
+  EXPECT_EQ(told("Thu, 20 Aug 2026 22:05:50 GMT"), Millis{19'750});
+  EXPECT_EQ(told("Thu, 20 Aug 2026 22:05:00 GMT"), Millis{0});
+  for (const char* text : {"", "soon", "-4", "7s", "99999999999"}) EXPECT_FALSE(told(text)) << text;
+  EXPECT_FALSE(retry_after(Response{429, {}, ""}, now));
+}
+
 }  // namespace
 }  // namespace twinstep::http

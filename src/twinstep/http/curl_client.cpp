@@ -335,7 +335,7 @@ class CurlClient final : public Client {
     const char* reason = curl_easy_strerror(code);
     const auto make = [&](ErrorKind kind, const char* name, std::string text) {
       if (!transfer.proxy.empty()) text += fmt::format(" (through the proxy {})", transfer.proxy);
-      return Error{kind, fmt::format("{}: {}", what, text), name, {}, 0, {}, {}};
+      return Error{.kind = kind, .what = fmt::format("{}: {}", what, text), .code = name};
     };
     if (!transfer.sink_status) return Error(transfer.sink_status.error()).within(what);
     if (!transfer.source_status) return Error(transfer.source_status.error()).within(what);

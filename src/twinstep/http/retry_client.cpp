@@ -106,7 +106,7 @@ std::optional<Millis> retry_after(const Response& response, SystemTime now) {
     return seconds < 0 || seconds > 30 * 86'400 ? std::optional<Millis>{} : Millis{seconds * 1000};
   const auto when = parse_http_date(text);
   if (!when) return {};
-  return std::max(Millis{0}, std::chrono::duration_cast<Millis>(*when - now));
+  return std::max(Millis{0}, std::chrono::ceil<Millis>(*when - now));
 }
 
 std::unique_ptr<Client> with_retry(Client& inner, RetryOptions options, Clock& clock, Rng& rng) {

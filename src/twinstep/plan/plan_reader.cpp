@@ -275,7 +275,7 @@ Status PlanReader::changes(const ChangeSink& sink) const {
     ++number;
     const auto line = lines.next();
     if (!line) return bad(line.error());
-    if (!*line) return bad(Error{ErrorKind::kCorrupt, "the list of changes does not end", {}, {}, 0, {}, {}});
+    if (!*line) return bad(Error{.kind = ErrorKind::kCorrupt, .what = "the list of changes does not end"});
     std::string_view text = **line;
     if (text == kChangesEnd) return {};
     if (text.ends_with(',')) text.remove_suffix(1);

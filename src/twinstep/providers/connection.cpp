@@ -5,7 +5,6 @@
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/time_format.h"
-#include "twinstep/json/canonical.h"
 
 namespace twinstep::providers {
 
@@ -13,45 +12,10 @@ namespace {
 
 constexpr int kTries = 5;
 constexpr Millis kLongestWait{300'000};  // a longer wait is the caller's business
-constexpr size_t kShownBody = 300;
 constexpr const char* kNoToken = "external.no-token";
 constexpr SteadyTime kNever = SteadyTime::max();
 
 bool fits(SteadyTime now, Millis wait, const Call& call) { return call.deadline - now > wait; }
-
-/// Cuts at a character's border.
-std::string shortened(std::string text) {
-  if (text.size() <= kShownBody) return text;
-  size_t end = kShownBody;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
-}
-
-void replace_all(std::string& text, std::string_view what) {
-  if (what.size() < 4) return;  // shorter ones would tear ordinary words apart
-  for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += 3) text.replace(at, what.size(), "***");
-}
-
-/// Hides the value of a JSON member of that name, wherever it stands.
-void hide_member(std::string& text, const std::string& name) {
-  const std::string key = "\"" + name + "\"";
-  for (size_t at = 0; (at = text.find(key, at)) != std::string::npos;) {
-    at += key.size();
-    size_t from = text.find_first_not_of(" \t\r\n", at);
-    if (from == std::string::npos || text[from] != ':') continue;
-    from = text.find_first_not_of(" \t\r\n", from + 1);
-    if (from == std::string::npos) return;
-    size_t end = from + 1;
-    if (text[from] == '"') {
-      while (end < text.size() && text[end] != '"') end += text[end] == '\\' ? 2 : 1;
-      end = std::min(end + 1, text.size());
-    } else {
-      end = std::min(text.find_first_of(",}]", from), text.size());
-    }
-    text.replace(from, end - from, "\"***\"");
-    at = from;
-  }
-}
 
 std::string without_query(std::string_view url) { return std::string(url.substr(0, url.find_first_of("?#"))); }
 
@@ -426,51 +390,6 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
   span -= std::min(life.margin, span / 2);
   if (life.ceiling) span = std::min(span, *life.ceiling);
   return Token{value, 0, clock_.steady_now() + span};
-}
-
-std::string Connection::redact(std::string_view text, const DeviceInput* device) const {
-  std::string out = hide(text.substr(0, 16 * kShownBody), device);
-  std::replace_if(
-      out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
-  return shortened(std::move(out));
-}
-
-std::string Connection::hide(std::string_view text, const DeviceInput* device) const {
-  std::string out(text);
-  const auto hide_value = [&out](std::string_view secret) {
-    replace_all(out, secret);
-    replace_all(out, percent_encode(secret));
-    std::string quoted;
-    json::append_canonical_string(secret, quoted);
-    replace_all(out, std::string_view(quoted).substr(1, quoted.size() - 2));
-  };
-  for (const SettingSpec& setting : definition_.settings) {
-    const auto value = settings_.find(setting.name);
-    if (!setting.secret || value == settings_.end()) continue;
-    hide_value(value->second.reveal());
-  }
-  {
-    std::scoped_lock lock(mutex_);
-    hide_value(token_.value);
-  }
-  const auto hide_tag = [&](const std::vector<std::string>& path) {
-    hide_member(out, path.back());
-    if (!device) return;
-    const json::object* at = &device->tags;
-    for (size_t i = 0; at && i < path.size(); ++i) {
-      const json::value* v = at->if_contains(path[i]);
-      if (v && v->is_string()) hide_value(v->get_string());
-      at = v ? v->if_object() : nullptr;
-    }
-  };
-  for (const TagMapping& tag : definition_.tags) {
-    if (tag.spec.secret) hide_tag(tag.spec.path);
-  }
-  for (const RequiredTag& tag : definition_.required_tags) {
-    if (tag.secret) hide_tag({tag.name});
-  }
-  for (const char* name : {"access_token", "client_secret", "refresh_token", "password"}) hide_member(out, name);
-  return out;
 }
 
 Error Connection::refusal(const http::Request& request, const http::Response& response, Outcome outcome,

@@ -58,13 +58,9 @@ Result<Operations::Answer> Operations::run(const StepSpec& step, Scope& scope, O
     const size_t count = items->get_array().size();
     if (count == 0) {
       out.outcome = Outcome::kMissing;
-      out.refusal = Error{ErrorKind::kNotFound,
-                          definition_.name + ": the look-up found no such device",
-                          "external.not-found",
-                          {},
-                          0,
-                          {},
-                          {}};
+      out.refusal = Error{.kind = ErrorKind::kNotFound,
+                          .what = definition_.name + ": the look-up found no such device",
+                          .code = "external.not-found"};
       return out;
     }
     if (static_cast<int64_t>(count) != step.expect->count) {

@@ -37,13 +37,9 @@ bool is_name(std::string_view text) {
 }
 
 Error missing(const Placeholder& placeholder) {
-  return {ErrorKind::kInvalid,
-          fmt::format("{{{}}} has no value", placeholder.text),
-          "template.missing-value",
-          {},
-          0,
-          {},
-          {}};
+  return {.kind = ErrorKind::kInvalid,
+          .what = fmt::format("{{{}}} has no value", placeholder.text),
+          .code = "template.missing-value"};
 }
 
 }  // namespace

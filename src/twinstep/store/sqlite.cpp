@@ -13,17 +13,16 @@ Error sqlite_error(sqlite3* database) {
   const int code = sqlite3_errcode(database) & 0xff;
   const char* text = sqlite3_errmsg(database);
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-    return {ErrorKind::kCorrupt,
-            fmt::format("the state file is damaged ({}); move it away to begin anew", text),
-            "store.corrupt",
-            {},
-            0,
-            {},
-            {}};
+    return {.kind = ErrorKind::kCorrupt,
+            .what = fmt::format("the state file is damaged ({}); move it away to begin anew", text),
+            .code = "store.corrupt"};
   if (code == SQLITE_FULL)
-    return {ErrorKind::kUnavailable, "the state file cannot grow: the disk is full", "store.disk-full", {}, 0, {}, {}};
-  return {
-      ErrorKind::kUnavailable, fmt::format("the state file cannot be used: {}", text), "store.sqlite", {}, 0, {}, {}};
+    return {.kind = ErrorKind::kUnavailable,
+            .what = "the state file cannot grow: the disk is full",
+            .code = "store.disk-full"};
+  return {.kind = ErrorKind::kUnavailable,
+          .what = fmt::format("the state file cannot be used: {}", text),
+          .code = "store.sqlite"};
 }
 
 Statement& Statement::bind(std::string_view text) {
@@ -80,7 +79,7 @@ Result<Sqlite> Sqlite::open(const std::string& path) {
   Sqlite out(raw);
   if (opened != SQLITE_OK)
     return fail(raw ? sqlite_error(raw)
-                    : Error{ErrorKind::kUnavailable, "no memory for SQLite", "store.open", {}, 0, {}, {}});
+                    : Error{.kind = ErrorKind::kUnavailable, .what = "no memory for SQLite", .code = "store.open"});
   sqlite3_busy_timeout(raw, 5000);
   for (const char* pragma : {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON"}) {
     auto set = out.execute(pragma);

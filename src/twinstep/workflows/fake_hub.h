@@ -30,7 +30,9 @@ class FakeHub final : public azure::IotHubClient {
 
   static Etag identity_etag(const Device& d) { return Etag(fmt::format("i{}", d.identity)); }
   static Etag twin_etag(const Device& d) { return Etag(fmt::format("t{}", d.twin)); }
-  static Error error(ErrorKind kind, std::string code) { return {kind, code, "hub." + code, {}, 0, code, {}}; }
+  static Error error(ErrorKind kind, std::string code) {
+    return {.kind = kind, .what = code, .code = "hub." + code, .remote_code = code};
+  }
 
   const std::string& host() const override { return host_; }
 

@@ -4,6 +4,7 @@
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/time_format.h"
+#include "twinstep/config/values.h"
 
 namespace twinstep::workflows {
 namespace {
@@ -33,15 +34,17 @@ tl::unexpected<Error> refuse(const char* code, std::string text) {
   return fail(ErrorKind::kInvalid, code, std::move(text) + "; nothing was changed. Make a new plan");
 }
 
-Status check_head(const LinkContext& context, const plan::PlanHead& head) {
-  if (head.link != context.link.name)
-    return refuse("plan.other-link", fmt::format("the plan is for link {}, not {}", head.link, context.link.name));
-  if (head.hub != context.hub.host())
-    return refuse("plan.other-hub",
-                  fmt::format("the plan is for hub {}, link {} now has {}", head.hub, head.link, context.hub.host()));
-  if (head.external != context.link.external)
-    return refuse("plan.other-external",
-                  fmt::format("the plan is for external system {}, not {}", head.external, context.link.external));
+/// Is the plan for this link as it is configured now? Names compare without case, as in the configuration.
+Status check_head(const LinkContext& context, const plan::PlanHead& head, const std::string& path) {
+  const auto other = [&](const char* code, const char* what, const std::string& planned, const std::string& now) {
+    return refuse(code, fmt::format("{}: plan {} of link {} is for {} {}, but {} {} is configured", path, head.id.value,
+                                    head.link, what, planned, what, now));
+  };
+  const auto same = config::same_name;
+  if (!same(head.link, context.link.name)) return other("plan.other-link", "link", head.link, context.link.name);
+  if (!same(head.hub, context.hub.host())) return other("plan.other-hub", "hub", head.hub, context.hub.host());
+  if (!same(head.external, context.link.external))
+    return other("plan.other-external", "external system", head.external, context.link.external);
   return {};
 }
 
@@ -123,7 +126,7 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
                               const BeforeApply& before, const Call& call) {
   TRY_ASSIGN(const plan::PlanReader reader, plan::PlanReader::open(path));
   const plan::PlanHead& head = reader.head();
-  TRY(check_head(context, head));
+  TRY(check_head(context, head, path));
   TRY_ASSIGN(const auto known, context.state.find_plan(head.id));
   TRY(check_record(context, reader, known));
   const bool resumed = known && known->state == store::PlanState::kApplying;

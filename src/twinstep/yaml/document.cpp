@@ -107,13 +107,9 @@ json::value Node::to_json() const {
 }
 
 void Diagnostics::error(const Node& where, std::string code, std::string text) {
-  errors_.push_back({ErrorKind::kInvalid,
-                     fmt::format("{}:{}:{}: {}", file_, where.line, where.column, text),
-                     std::move(code),
-                     {},
-                     0,
-                     {},
-                     {}});
+  errors_.push_back({.kind = ErrorKind::kInvalid,
+                     .what = fmt::format("{}:{}:{}: {}", file_, where.line, where.column, text),
+                     .code = std::move(code)});
 }
 
 Error Diagnostics::combined() const {

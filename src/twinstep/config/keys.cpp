@@ -1,0 +1,183 @@
+#include "twinstep/config/keys.h"
+
+#include <algorithm>
+#include <array>
+
+#include "twinstep/config/config.h"
+#include "twinstep/config/load.h"
+
+namespace twinstep::config {
+namespace {
+
+/// As a user would write it: "1d", "5m", "1500ms".
+std::string duration_text(Millis span) {
+  struct Unit {
+    const char* name;
+    Millis::rep length;
+  };
+  constexpr std::array kUnits{Unit{"d", 86'400'000}, Unit{"h", 3'600'000}, Unit{"m", 60'000}, Unit{"s", 1000}};
+  for (const Unit& unit : kUnits)
+    if (span.count() % unit.length == 0) return fmt::format("{}{}", span.count() / unit.length, unit.name);
+  return fmt::format("{}ms", span.count());
+}
+
+json::value polling_text(const JobPolling& polling) {
+  return json::object{{"interval", duration_text(polling.interval)}, {"attempts", polling.attempts}};
+}
+
+Key limit(std::string name, const Limit& otherwise, std::string description) {
+  return {.name = std::move(name),
+          .type = KeyType::kLimit,
+          .description = std::move(description),
+          .otherwise = json::value(to_string(otherwise))};
+}
+
+}  // namespace
+
+const Key* Section::find(std::string_view name) const {
+  const auto found = std::find_if(keys.begin(), keys.end(), [&](const Key& key) { return key.name == name; });
+  return found == keys.end() ? nullptr : &*found;
+}
+
+const std::vector<std::string>& tier_names() {
+  static const std::vector<std::string> names{"F1", "B1", "B2", "B3", "S1", "S2", "S3"};
+  return names;
+}
+
+const Section& root_keys() {
+  static const Config defaults;
+  static const Section section{{
+      {.name = "hubs", .type = KeyType::kNamedSections, .section = &hub_keys()},
+      {.name = "storage", .type = KeyType::kSection, .section = &storage_keys()},
+      {.name = "externals", .type = KeyType::kNamedSections, .section = &external_keys()},
+      {.name = "links", .type = KeyType::kSectionList, .section = &link_keys()},
+      {.name = "store", .description = "sqlite:PATH", .beginning = "sqlite:"},
+      {.name = "ca_file", .description = "PEM file to trust instead of the system's"},
+      {.name = "use_export_jobs", .type = KeyType::kBoolean, .otherwise = json::value(defaults.use_export_jobs)},
+      {.name = "job_threshold",
+       .type = KeyType::kInteger,
+       .description = "from this many creates and deletes on an import job; 0 = always",
+       .most = 1'000'000'000,
+       .otherwise = json::value(defaults.job_threshold)},
+      {.name = "export_polling",
+       .type = KeyType::kSection,
+       .otherwise = polling_text(defaults.export_polling),
+       .section = &polling_keys()},
+      {.name = "import_polling",
+       .type = KeyType::kSection,
+       .otherwise = polling_text(defaults.import_polling),
+       .section = &polling_keys()},
+  }};
+  return section;
+}
+
+const Section& hub_keys() {
+  static const Hub defaults;
+  static const Section section{{
+      {.name = "connection_string", .type = KeyType::kSecret},
+      {.name = "host", .description = "instead of connection_string, with entra"},
+      {.name = "entra", .type = KeyType::kSection, .section = &entra_keys()},
+      {.name = "tier",
+       .type = KeyType::kChoice,
+       .choices = tier_names(),
+       .otherwise = json::value(to_string(defaults.tier))},
+      {.name = "units", .type = KeyType::kInteger, .least = 1, .most = 200, .otherwise = json::value(defaults.units)},
+  }};
+  return section;
+}
+
+const Section& entra_keys() {
+  static const Section section{{
+      {.name = "kind",
+       .type = KeyType::kChoice,
+       .choices = {"client-secret", "workload-identity", "managed-identity"},
+       .otherwise = "client-secret"},
+      {.name = "tenant", .description = "else AZURE_TENANT_ID"},
+      {.name = "client_id", .description = "else AZURE_CLIENT_ID"},
+      {.name = "client_secret", .type = KeyType::kSecret, .description = "else AZURE_CLIENT_SECRET"},
+  }};
+  return section;
+}
+
+const Section& storage_keys() {
+  static const Storage defaults;
+  static const Section section{{
+      {.name = "connection_string", .type = KeyType::kSecret, .required = true},
+      {.name = "identity_based_jobs",
+       .type = KeyType::kBoolean,
+       .description = "the hub reaches the storage with its own identity instead of a SAS",
+       .otherwise = json::value(defaults.identity_based_jobs)},
+      {.name = "user_assigned_identity", .description = "resource id; else the hub's system-assigned identity"},
+  }};
+  return section;
+}
+
+const Section& external_keys() {
+  static const Section section{{
+      {.name = "provider", .description = "a built-in provider or the path of a definition", .required = true},
+      {.name = "settings", .type = KeyType::kSettings, .description = "the settings of the provider's definition"},
+  }};
+  return section;
+}
+
+const Section& link_keys() {
+  static const Link defaults;
+  static const Section section{{
+      {.name = "name", .required = true},
+      {.name = "hub", .description = "one of hubs", .required = true},
+      {.name = "external", .description = "one of externals", .required = true},
+      {.name = "master", .type = KeyType::kChoice, .choices = {"external", "hub"}, .otherwise = "external"},
+      {.name = "schedule", .description = "cron with 5 fields, or NCRONTAB with 6"},
+      {.name = "zone", .otherwise = json::value(defaults.zone)},
+      {.name = "scope",
+       .type = KeyType::kChoice,
+       .choices = {"owned", "whole-hub"},
+       .otherwise = json::value(to_string(defaults.scope))},
+      {.name = "deletes",
+       .type = KeyType::kChoice,
+       .description = "what happens to devices that the master lacks",
+       .choices = {"delete", "disable", "never"},
+       .required = true,
+       .if_missing = "a link must say what happens to devices its master lacks; write 'deletes: delete' (remove them), "
+                     "'deletes: disable' (keep them and their keys, but refuse connections) or 'deletes: never'"},
+      {.name = "limits", .type = KeyType::kSection, .section = &limits_keys()},
+      {.name = "copy_secrets",
+       .type = KeyType::kBoolean,
+       .description = "copy the provider's secret tags into the twin",
+       .otherwise = json::value(defaults.copy_secrets)},
+      {.name = "include",
+       .type = KeyType::kChoices,
+       .description = "also manage these kinds of devices",
+       .choices = {"edge", "modules", "certificates"}},
+      {.name = "ids",
+       .type = KeyType::kChoice,
+       .description = "spelling of DevEUI-shaped ids of new devices",
+       .choices = {"as-listed", "upper", "lower"},
+       .otherwise = "as-listed"},
+      {.name = "plan_lifetime",
+       .type = KeyType::kDuration,
+       .description = "a plan is refused after that",
+       .otherwise = json::value(duration_text(defaults.plan_lifetime))},
+  }};
+  return section;
+}
+
+const Section& limits_keys() {
+  static const Limits defaults;
+  static const Section section{{
+      limit("deletes", defaults.deletes, "of the owned devices"),
+      limit("updates", defaults.updates, "of the owned devices"),
+      limit("shrink", defaults.shrink, "how much smaller the master list may be than at the last good run"),
+  }};
+  return section;
+}
+
+const Section& polling_keys() {
+  static const Section section{{
+      {.name = "interval", .type = KeyType::kDuration, .description = "at least 1s"},
+      {.name = "attempts", .type = KeyType::kInteger, .least = 1, .most = 1'000'000},
+  }};
+  return section;
+}
+
+}  // namespace twinstep::config
