@@ -26,13 +26,31 @@ Error sqlite_error(sqlite3* database) {
 }
 
 Statement& Statement::bind(std::string_view text) {
-  sqlite3_bind_text64(statement_.get(), ++bound_, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+  sqlite3_bind_text64(statement_.get(), ++bound_, text.empty() ? "" : text.data(), text.size(), SQLITE_TRANSIENT,
+                      SQLITE_UTF8);
   return *this;
 }
 
 Statement& Statement::bind(int64_t number) {
   sqlite3_bind_int64(statement_.get(), ++bound_, number);
   return *this;
+}
+
+void Statement::bind_named(const std::string& name, const Value& value) {
+  const int at = sqlite3_bind_parameter_index(statement_.get(), name.c_str());
+  if (at == 0) return;
+  if (const auto* number = std::get_if<int64_t>(&value))
+    sqlite3_bind_int64(statement_.get(), at, *number);
+  else if (const auto* text = std::get_if<std::string_view>(&value))
+    sqlite3_bind_text64(statement_.get(), at, text->empty() ? "" : text->data(), text->size(), SQLITE_TRANSIENT,
+                        SQLITE_UTF8);
+  else
+    sqlite3_bind_null(statement_.get(), at);
+}
+
+void Statement::reset() {
+  sqlite3_reset(statement_.get());
+  bound_ = 0;
 }
 
 Result<bool> Statement::step() {

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "twinstep/base/result.h"
+#include "twinstep/store/database.h"
 
 namespace twinstep::store {
 
@@ -16,9 +16,15 @@ class Statement {
  public:
   Statement& bind(std::string_view text);
   Statement& bind(int64_t number);
+  /// Binds `$1` or `$now`; a name that the statement does not use is left alone.
+  void bind_named(const std::string& name, const Value& value);
   /// True: a row is there. False: done. Errors  kUnavailable "store.sqlite" (busy, full, I/O), kCorrupt.
   Result<bool> step();
   Status run();  ///< steps to the end
+  /// Ready to be bound and stepped again.
+  void reset();
+  int columns() const { return sqlite3_column_count(statement_.get()); }
+  bool is_null(int column) const { return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL; }
   std::string text(int column) const;
   int64_t number(int column) const;
 
@@ -41,6 +47,8 @@ class Sqlite {
   /// A broken SQL text is a bug: throws std::logic_error.
   Statement prepare(std::string_view sql);
   Status execute(const char* sql);
+  bool in_transaction() const { return sqlite3_get_autocommit(database_.get()) == 0; }
+  int64_t changes() const { return sqlite3_changes64(database_.get()); }
 
  private:
   explicit Sqlite(sqlite3* database) : database_(database, sqlite3_close) {}

@@ -1,14 +1,13 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "twinstep/base/ids.h"
 #include "twinstep/plan/guard.h"
-#include "twinstep/store/sqlite.h"
+#include "twinstep/store/database.h"
 
 namespace twinstep::store {
 
@@ -42,15 +41,18 @@ struct JobRecord {
   SystemTime created;
 };
 
-/// What this machine remembers between runs: the last good run of each link, plans made and used, the journal of an
+/// What is remembered between runs: the last good run of each link, plans made and used, the journal of an
 /// apply in progress, containers that still exist.
 ///
 /// Threads   any method, any thread.
 /// Blocking  every write is on disk when the call returns.
-/// Errors    kUnavailable "store.*", kCorrupt "store.corrupt"; kInvalid "store.newer" for a file of a newer version.
+/// Errors    as Database.
 class StateFile {
  public:
-  static Result<std::unique_ptr<StateFile>> open(const std::string& path, Clock& clock);
+  /// `store` as in open_database(), or a bare path.
+  static Result<std::unique_ptr<StateFile>> open(const std::string& store, Clock& clock);
+  /// `database` outlives this.
+  StateFile(Database& database, Clock& clock) : database_(database), clock_(clock) {}
 
   Result<std::optional<plan::LastRun>> last_run(std::string_view link);
   Status remember_run(std::string_view link, const plan::LastRun& run);
@@ -70,11 +72,11 @@ class StateFile {
   Result<std::vector<JobRecord>> jobs(std::string_view link);
 
  private:
-  StateFile(Sqlite database, Clock& clock) : database_(std::move(database)), clock_(clock) {}
-  Status migrate();
+  Result<Rows> ask(std::string_view sql, std::initializer_list<Value> values);
+  Status change(std::string_view sql, std::initializer_list<Value> values);
 
-  std::mutex mutex_;  // guards database_
-  Sqlite database_;
+  std::unique_ptr<Database> owned_;  // when open() made it
+  Database& database_;
   Clock& clock_;
 };
 

@@ -1,4 +1,5 @@
 #include "twinstep/store/state_file.h"
+#include "twinstep/store/sqlite.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>

@@ -1,18 +1,18 @@
 -- What one machine remembers between runs. Times are microseconds since 1970, UTC.
 CREATE TABLE last_run (
   link           TEXT PRIMARY KEY,
-  external_count INTEGER NOT NULL,
-  owned_count    INTEGER NOT NULL,
-  finished       INTEGER NOT NULL
+  external_count BIGINT NOT NULL,
+  owned_count    BIGINT NOT NULL,
+  finished       BIGINT NOT NULL
 );
 CREATE TABLE plan (
   id       TEXT PRIMARY KEY,
   link     TEXT NOT NULL,
   digest   TEXT NOT NULL,  -- SHA-256 of the plan file, hex
   state    TEXT NOT NULL,  -- made, applying, used
-  created  INTEGER NOT NULL,
-  expires  INTEGER NOT NULL,
-  changed  INTEGER NOT NULL
+  created  BIGINT NOT NULL,
+  expires  BIGINT NOT NULL,
+  changed  BIGINT NOT NULL
 );
 CREATE TABLE journal (
   plan    TEXT NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE journal (
   outcome TEXT NOT NULL,   -- done, failed, skipped
   reason  TEXT NOT NULL,
   PRIMARY KEY (plan, device)
-) WITHOUT ROWID;
+);
 CREATE TABLE job (
   container TEXT PRIMARY KEY,  -- blob container made for one job of a hub; gone when it is removed
   link      TEXT NOT NULL,
@@ -29,5 +29,5 @@ CREATE TABLE job (
   kind      TEXT NOT NULL,     -- export, import
   blob      TEXT NOT NULL,
   job       TEXT NOT NULL,     -- the hub's job id, empty while not known
-  created   INTEGER NOT NULL
+  created   BIGINT NOT NULL
 );

@@ -1,0 +1,41 @@
+#include "twinstep/store/database.h"
+
+#include <charconv>
+#include <iterator>
+
+#include "twinstep/store/migrations.h"
+#include "twinstep/store/sqlite_database.h"
+
+namespace twinstep::store {
+namespace {
+
+constexpr Migration kMigrations[] = {
+#include "twinstep/store/migrations.inc"
+};
+
+}  // namespace
+
+std::span<const Migration> migrations() { return kMigrations; }
+
+const std::string& Rows::text(size_t row, size_t column) const {
+  static const std::string none;
+  const auto& cell = cells[row][column];
+  return cell ? *cell : none;
+}
+
+int64_t Rows::number(size_t row, size_t column) const {
+  const std::string& digits = text(row, column);
+  int64_t out = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), out);
+  return out;
+}
+
+Result<std::unique_ptr<Database>> open_database(const std::string& store, Clock& clock) {
+  constexpr std::string_view kSqlite = "sqlite:";
+  if (store.starts_with(kSqlite)) return SqliteDatabase::open(store.substr(kSqlite.size()), clock);
+  return fail(
+      ErrorKind::kInvalid, "store.name",
+      "store: expected sqlite:PATH or postgresql://USER@HOST/DATABASE, not " + store.substr(0, store.find(':')));
+}
+
+}  // namespace twinstep::store

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "twinstep/base/clock.h"
+#include "twinstep/base/result.h"
+
+namespace twinstep::store {
+
+/// A value for $1, $2, ... of a statement. Views need to live until the statement has run.
+using Value = std::variant<std::nullptr_t, int64_t, std::string_view>;
+
+/// What a statement gave: rows of cells, null or text; numbers in decimal.
+struct Rows {
+  std::vector<std::vector<std::optional<std::string>>> cells;
+  int64_t affected = 0;  ///< by INSERT, UPDATE, DELETE
+
+  bool empty() const { return cells.empty(); }
+  size_t size() const { return cells.size(); }
+  bool is_null(size_t row, size_t column) const { return !cells[row][column]; }
+  const std::string& text(size_t row, size_t column) const;  ///< null = ""
+  int64_t number(size_t row, size_t column) const;           ///< null = 0
+};
+
+/// Statements that happen together or not at all. The SQL is what SQLite and PostgreSQL share, with two words of ours:
+/// `{now}` is the store's time (microseconds since 1970, UTC), `{skip locked}` ends a SELECT whose rows other replicas
+/// may be claiming at the same moment.
+class Transaction {
+ public:
+  virtual ~Transaction() = default;
+  /// A broken SQL text is a bug: throws std::logic_error. Errors  as Database::write.
+  virtual Result<Rows> run(std::string_view sql, std::span<const Value> values) = 0;
+  Result<Rows> run(std::string_view sql, std::initializer_list<Value> values) {
+    return run(sql, std::span<const Value>(values.begin(), values.size()));
+  }
+  /// After the commit, everyone who listens hears `channel`: a hint that there is work, never a promise.
+  virtual void notify(std::string_view channel) = 0;
+};
+
+/// One relational database with twinstep's tables in it, at the newest schema.
+///
+/// Threads   any method, any thread.
+/// Blocking  until the commit is on disk; gives up before it has begun when call.deadline passes or call.stop fires.
+/// Errors    kUnavailable "store.*": busy, full, away; nothing was changed, or (a lost answer to a commit) it is not
+///           known whether it was: every body must be safe to repeat. kCorrupt "store.corrupt". What the body returns.
+class Database {
+ public:
+  using Body = std::function<Status(Transaction&)>;
+  /// Hears the channels of Transaction::notify, from threads of the database. Must not block.
+  using Listener = std::function<void(std::string_view channel)>;
+
+  virtual ~Database() = default;
+  /// Runs the body in a transaction and commits; rolls back when it returns an error or throws. The body may run more
+  /// than once, so it must not change anything outside itself but what it sets anew each time.
+  virtual Status write(const Body& body, const Call& call) = 0;
+  /// As write(), for bodies that only read: a consistent view, no lock held against writers.
+  virtual Status read(const Body& body, const Call& call) = 0;
+  virtual void listen(Listener listener) = 0;
+  /// True when other processes may work on the same tables: claims then need leases.
+  virtual bool shared() const = 0;
+  /// How far the store's clock was set back since it was last seen; waiting work would come that much too late.
+  virtual Millis went_back() const = 0;
+};
+
+/// Makes or opens what `store:` names: "sqlite:PATH", "sqlite::memory:", "postgresql://...", and brings its schema up
+/// to date. Errors  kInvalid "store.newer" for a schema of a newer version, "store.name"; kUnavailable.
+/// `clock` outlives the database.
+Result<std::unique_ptr<Database>> open_database(const std::string& store, Clock& clock);
+
+}  // namespace twinstep::store

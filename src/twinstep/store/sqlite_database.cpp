@@ -1,0 +1,261 @@
+#include "twinstep/store/sqlite_database.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+#include "twinstep/store/migrations.h"
+
+namespace twinstep::store {
+namespace {
+
+constexpr size_t kMostTogether = 512;           // transactions of one commit
+constexpr int64_t kSaveTimeEvery = 60'000'000;  // microseconds
+constexpr Millis kBackAtLeast{60'000};          // smaller steps back are the clock's own corrections
+
+int64_t system_micros(Clock& clock) { return clock.system_now().time_since_epoch().count(); }
+
+/// Our two words in SQLite's: its time is a parameter, and nobody else claims rows.
+std::string in_sqlite(std::string_view sql) {
+  std::string out(sql);
+  const auto replace = [&](std::string_view word, std::string_view with) {
+    for (size_t at = 0; (at = out.find(word, at)) != std::string::npos; at += with.size())
+      out.replace(at, word.size(), with);
+  };
+  replace("{now}", "$now");
+  replace("{skip locked}", "");
+  return out;
+}
+
+}  // namespace
+
+class SqliteDatabase::Connection {
+ public:
+  explicit Connection(Sqlite database) : database_(std::move(database)) {}
+
+  Result<Rows> run(std::string_view sql, std::span<const Value> values, int64_t now) {
+    auto found = statements_.find(sql);
+    if (found == statements_.end())
+      found = statements_.emplace(std::string(sql), database_.prepare(in_sqlite(sql))).first;
+    Statement& statement = found->second;
+    statement.reset();
+    for (size_t i = 0; i < values.size(); ++i) statement.bind_named(fmt::format("${}", i + 1), values[i]);
+    statement.bind_named("$now", now);
+    Rows rows;
+    for (;;) {
+      auto more = statement.step();
+      if (!more) {
+        statement.reset();
+        return fail(std::move(more).error());
+      }
+      if (!*more) break;
+      auto& row = rows.cells.emplace_back();
+      for (int column = 0; column < statement.columns(); ++column)
+        row.push_back(statement.is_null(column) ? std::nullopt : std::optional(statement.text(column)));
+    }
+    rows.affected = database_.changes();
+    statement.reset();
+    return rows;
+  }
+  Sqlite& sqlite() { return database_; }
+
+ private:
+  Sqlite database_;
+  std::map<std::string, Statement, std::less<>> statements_;
+};
+
+namespace {
+
+class SqliteTransaction final : public Transaction {
+ public:
+  SqliteTransaction(SqliteDatabase::Connection& connection, int64_t now, std::vector<std::string>* channels)
+      : connection_(connection), now_(now), channels_(channels) {}
+  Result<Rows> run(std::string_view sql, std::span<const Value> values) override {
+    return connection_.run(sql, values, now_);
+  }
+  void notify(std::string_view channel) override {
+    if (channels_) channels_->emplace_back(channel);
+  }
+
+ private:
+  SqliteDatabase::Connection& connection_;
+  const int64_t now_;
+  std::vector<std::string>* channels_;
+};
+
+tl::unexpected<Error> gave_up(const Call& call) {
+  if (call.stop.stop_requested())
+    return fail(ErrorKind::kCancelled, "store.cancelled", "stopped before it was written");
+  return fail(ErrorKind::kTimeout, "store.busy", "the state file was too busy to write in time");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Database>> SqliteDatabase::open(const std::string& path, Clock& clock) {
+  TRY_ASSIGN(Sqlite writing, Sqlite::open(path));
+  std::unique_ptr<Connection> reader;
+  if (path != ":memory:") {
+    TRY_ASSIGN(Sqlite reading, Sqlite::open(path));
+    reader = std::make_unique<Connection>(std::move(reading));
+  }
+  std::unique_ptr<SqliteDatabase> out(
+      new SqliteDatabase(std::make_unique<Connection>(std::move(writing)), std::move(reader), clock));
+  for (const auto& step : {&SqliteDatabase::migrate, &SqliteDatabase::begin_time}) {
+    if (auto done = (out.get()->*step)(); !done) return fail(std::move(done).error().within(path));
+  }
+  out->thread_ = std::jthread([self = out.get()](std::stop_token stop) { self->work(std::move(stop)); });
+  return out;
+}
+
+SqliteDatabase::SqliteDatabase(std::unique_ptr<Connection> writer, std::unique_ptr<Connection> reader, Clock& clock)
+    : clock_(clock), opened_(clock.steady_now()), writer_(std::move(writer)), reader_(std::move(reader)) {}
+
+SqliteDatabase::~SqliteDatabase() {
+  if (thread_.joinable()) {
+    thread_.request_stop();
+    thread_.join();
+  }
+}
+
+Status SqliteDatabase::migrate() {
+  Sqlite& database = writer_->sqlite();
+  TRY(database.execute("BEGIN IMMEDIATE"));
+  auto version_query = database.prepare("PRAGMA user_version");
+  TRY_ASSIGN(const bool row, version_query.step());
+  const int64_t version = row ? version_query.number(0) : 0;
+  version_query.reset();
+  const auto all = migrations();
+  if (version > static_cast<int64_t>(all.size())) {
+    (void)database.execute("ROLLBACK");
+    return fail(ErrorKind::kInvalid, "store.newer",
+                fmt::format("made by a newer twinstep (schema {}, this one knows {})", version, all.size()));
+  }
+  for (size_t i = static_cast<size_t>(version); i < all.size(); ++i) {
+    TRY(database.execute(all[i].sql));
+    TRY(database.execute(fmt::format("PRAGMA user_version = {}", i + 1).c_str()));
+  }
+  return database.execute("COMMIT");
+}
+
+Status SqliteDatabase::begin_time() {
+  first_now_ = system_micros(clock_);
+  TRY_ASSIGN(const Rows rows, writer_->run("SELECT value FROM meta WHERE name = 'now'", {}, 0));
+  if (rows.empty()) return {};
+  const Millis back{(rows.number(0, 0) - first_now_) / 1000};
+  if (back >= kBackAtLeast) went_back_ = back;
+  return {};
+}
+
+int64_t SqliteDatabase::now() const {
+  const auto since = clock_.steady_now() - opened_;
+  return first_now_ + std::chrono::duration_cast<std::chrono::microseconds>(since).count();
+}
+
+void SqliteDatabase::listen(Listener listener) {
+  std::scoped_lock lock(mutex_);
+  listener_ = std::move(listener);
+}
+
+Status SqliteDatabase::write(const Body& body, const Call& call) {
+  Job job{body};
+  std::unique_lock lock(mutex_);
+  queue_.push_back(&job);
+  changed_.notify_all();
+  // Waiting for the turn can be given up; once begun, the job refers to this frame and is seen through.
+  const auto begun = [&] { return job.begun; };
+  const bool in_time = call.deadline == SteadyTime::max() ? changed_.wait(lock, call.stop, begun)
+                                                          : changed_.wait_until(lock, call.stop, call.deadline, begun);
+  if (!in_time) {
+    std::erase(queue_, &job);
+    return gave_up(call);
+  }
+  changed_.wait(lock, [&] { return job.ended; });
+  if (job.thrown) std::rethrow_exception(job.thrown);
+  return std::move(job.outcome);
+}
+
+Status SqliteDatabase::read(const Body& body, const Call& call) {
+  if (!reader_) return write(body, call);
+  std::scoped_lock lock(reader_mutex_);
+  TRY(reader_->sqlite().execute("BEGIN"));
+  SqliteTransaction transaction(*reader_, now(), nullptr);
+  Status outcome;
+  try {
+    outcome = body(transaction);
+  } catch (...) {
+    (void)reader_->sqlite().execute("ROLLBACK");
+    throw;
+  }
+  (void)reader_->sqlite().execute("ROLLBACK");
+  return outcome;
+}
+
+void SqliteDatabase::work(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, stop, [&] { return !queue_.empty(); });
+    if (queue_.empty()) return;  // stopped, and nobody waits
+    std::deque<Job*> jobs;
+    while (!queue_.empty() && jobs.size() < kMostTogether) {
+      jobs.push_back(queue_.front());
+      jobs.back()->begun = true;
+      queue_.pop_front();
+    }
+    changed_.notify_all();
+    lock.unlock();
+    const Status committed = commit_together(jobs);
+    lock.lock();
+    for (Job* job : jobs) {
+      if (!committed) job->outcome = tl::unexpected<Error>(committed.error());
+      if (listener_ && job->outcome && !job->thrown)
+        for (const std::string& channel : job->channels) listener_(channel);
+      job->ended = true;
+    }
+    changed_.notify_all();
+  }
+}
+
+Status SqliteDatabase::commit_together(const std::deque<Job*>& jobs) {
+  Sqlite& database = writer_->sqlite();
+  TRY(database.execute("BEGIN IMMEDIATE"));
+  for (Job* job : jobs) {
+    run_one(*job);
+    // A full disk or an I/O error ends the whole transaction, not only the statement.
+    if (!database.in_transaction()) {
+      if (!job->outcome) return job->outcome;
+      return fail(ErrorKind::kUnavailable, "store.sqlite", "the state file ended the transaction");
+    }
+  }
+  Status committed;
+  if (const int64_t time = now(); time - saved_now_ >= kSaveTimeEvery) {
+    auto saved = writer_->run(
+        "INSERT INTO meta (name, value) VALUES ('now', {now}) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        {}, time);
+    if (saved)
+      saved_now_ = time;
+    else
+      committed = fail(std::move(saved).error());
+  }
+  if (committed) committed = database.execute("COMMIT");
+  if (!committed && database.in_transaction()) (void)database.execute("ROLLBACK");
+  return committed;
+}
+
+void SqliteDatabase::run_one(Job& job) {
+  Sqlite& database = writer_->sqlite();
+  job.outcome = database.execute("SAVEPOINT job");
+  if (!job.outcome) return;
+  SqliteTransaction transaction(*writer_, now(), &job.channels);
+  try {
+    job.outcome = job.body(transaction);
+  } catch (...) {
+    job.thrown = std::current_exception();
+  }
+  if (!database.in_transaction()) return;
+  const bool keep = job.outcome && !job.thrown;
+  if (!keep) (void)database.execute("ROLLBACK TO job");
+  auto released = database.execute("RELEASE job");
+  if (keep && !released) job.outcome = released;
+}
+
+}  // namespace twinstep::store

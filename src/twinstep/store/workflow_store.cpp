@@ -1,0 +1,567 @@
+#include "twinstep/store/workflow_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace twinstep::store {
+namespace {
+
+constexpr std::array<std::string_view, 7> kStates{"queued", "waiting", "running",  "blocked",
+                                                  "done",   "failed",  "cancelled"};
+
+#define TWINSTEP_WORKFLOW_COLUMNS                                                                      \
+  "id, kind, lane, key, state, due, generation, attempt, waited, epoch, cancel_asked, input, status, " \
+  "error_code, created, updated, ended"
+
+constexpr std::string_view kRememberSeen =
+    "INSERT INTO seen (id, workflow, at) VALUES ($1, $2, {now}) ON CONFLICT (id) DO NOTHING";
+constexpr std::string_view kSeenBy = "SELECT workflow FROM seen WHERE id = $1";
+constexpr std::string_view kJoinSeen = "UPDATE seen SET workflow = $2 WHERE id = $1";
+constexpr std::string_view kInsert =
+    "INSERT INTO workflow (id, kind, lane, key, state, due, input, status, error_code, created, updated, ended) "
+    "VALUES ($1, $2, $3, $4, $5, {now} + $6, $7, $8, $9, {now}, {now}, CASE WHEN $10 = 1 THEN {now} END) "
+    "ON CONFLICT DO NOTHING";
+constexpr std::string_view kActive =
+    "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked')";
+constexpr std::string_view kMerge =
+    "UPDATE workflow SET input = $2, generation = generation + 1, attempt = 0, waited = 0, updated = {now}, "
+    "due = CASE WHEN state = 'waiting' AND due > {now} + $3 THEN {now} + $3 ELSE due END WHERE id = $1";
+// Materialized: the rows are chosen, and locked, once.
+constexpr std::string_view kClaim =
+    "WITH chosen AS MATERIALIZED (SELECT id FROM workflow WHERE lane = $1 AND state = 'waiting' AND due <= {now} "
+    "AND NOT EXISTS (SELECT 1 FROM pause WHERE pause.lane = $1 AND until > {now}) ORDER BY due LIMIT $4 {skip locked}) "
+    "UPDATE workflow SET state = 'running', owner = $2, epoch = epoch + 1, lease_until = {now} + $3, updated = {now} "
+    "WHERE id IN (SELECT id FROM chosen) RETURNING " TWINSTEP_WORKFLOW_COLUMNS;
+constexpr std::string_view kRenew =
+    "UPDATE workflow SET lease_until = {now} + $3 WHERE id = $1 AND owner = $2 AND state = 'running'";
+constexpr std::string_view kOurs =
+    "UPDATE workflow SET updated = {now} WHERE id = $1 AND epoch = $2 AND state = 'running'";
+constexpr std::string_view kSaveStep =
+    "INSERT INTO step (workflow, name, output, at) VALUES ($1, $2, $3, {now}) "
+    "ON CONFLICT (workflow, name) DO UPDATE SET output = excluded.output, at = excluded.at";
+constexpr std::string_view kSteps = "SELECT name, output FROM step WHERE workflow = $1";
+constexpr std::string_view kForgetSteps = "DELETE FROM step WHERE workflow = $1";
+// A cancel that was asked for wins over waiting; a newer hint wins over everything else.
+constexpr std::string_view kFinish =
+    "UPDATE workflow SET owner = '', lease_until = 0, updated = {now}, status = $5, error_code = $6, "
+    "state = CASE WHEN cancel_asked = 1 AND $3 IN ('waiting', 'blocked') THEN 'cancelled' "
+    "             WHEN cancel_asked = 0 AND generation > $8 THEN 'waiting' ELSE $3 END, "
+    "due = CASE WHEN generation > $8 THEN {now} ELSE {now} + $4 END, "
+    "attempt = CASE WHEN generation > $8 THEN 0 ELSE $7 END, waited = CASE WHEN generation > $8 THEN 0 ELSE $9 END, "
+    "ended = CASE WHEN cancel_asked = 0 AND generation > $8 THEN NULL "
+    "             WHEN $3 IN ('waiting', 'blocked') AND cancel_asked = 0 THEN NULL ELSE {now} END "
+    "WHERE id = $1 AND epoch = $2 AND state = 'running' RETURNING state, generation, due";
+constexpr std::string_view kAddHistory =
+    "INSERT INTO history (workflow, seq, at, what, detail) "
+    "SELECT $1, coalesce(max(seq), 0) + 1, {now}, $2, $3 FROM history WHERE workflow = $1";
+constexpr std::string_view kHistory = "SELECT at, what, detail FROM history WHERE workflow = $1 ORDER BY seq";
+constexpr std::string_view kNextQueued =
+    "UPDATE workflow SET state = 'waiting', due = {now}, updated = {now} WHERE id = "
+    "(SELECT id FROM workflow WHERE key = $1 AND state = 'queued' ORDER BY created, id LIMIT 1) RETURNING lane";
+constexpr std::string_view kRescue =
+    "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
+    "WHERE state = 'running' AND lease_until < {now} RETURNING lane";
+constexpr std::string_view kRescueAll =
+    "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
+    "WHERE state = 'running'";
+constexpr std::string_view kMoveBack = "UPDATE workflow SET due = due - $1 WHERE state = 'waiting'";
+constexpr std::string_view kNextDue =
+    "SELECT min(w.due) - {now}, (SELECT until - {now} FROM pause WHERE lane = $1) FROM workflow w "
+    "WHERE w.lane = $1 AND w.state = 'waiting'";
+constexpr std::string_view kFind = "SELECT " TWINSTEP_WORKFLOW_COLUMNS " FROM workflow WHERE id = $1";
+constexpr std::string_view kList =
+    "SELECT " TWINSTEP_WORKFLOW_COLUMNS
+    " FROM workflow WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR lane = $2) "
+    "AND ($3 = '' OR (key >= $3 AND key < $4)) AND ($5 = '' OR state = $5) AND ($6 = '' OR error_code = $6) "
+    "AND ($7 = '' OR (created, id) < (SELECT created, id FROM workflow WHERE id = $7)) "
+    "ORDER BY created DESC, id DESC LIMIT $8";
+constexpr std::string_view kCount = "SELECT state, count(*) FROM workflow WHERE kind = $1 GROUP BY state";
+constexpr std::string_view kCancel =
+    "UPDATE workflow SET cancel_asked = 1, updated = {now}, "
+    "status = CASE WHEN state = 'running' THEN status ELSE $2 END, "
+    "ended = CASE WHEN state = 'running' THEN NULL ELSE {now} END, "
+    "state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END "
+    "WHERE id = $1 AND state IN ('queued', 'waiting', 'running', 'blocked') RETURNING state, key";
+constexpr std::string_view kRetry =
+    "UPDATE workflow SET state = 'waiting', due = {now}, attempt = 0, waited = 0, cancel_asked = 0, ended = NULL, "
+    "error_code = '', updated = {now} WHERE id = $1 AND state IN ('waiting', 'failed', 'cancelled') "
+    "AND NOT EXISTS (SELECT 1 FROM workflow o WHERE o.key = workflow.key AND o.id <> workflow.id "
+    "AND o.state IN ('waiting', 'running', 'blocked')) RETURNING lane";
+constexpr std::string_view kUnblock =
+    "UPDATE workflow SET state = 'waiting', due = {now}, updated = {now} WHERE id = $1 AND state = 'blocked' "
+    "RETURNING lane";
+constexpr std::string_view kPutLedger =
+    "INSERT INTO ledger (link, key, device, present, tags, updated) VALUES ($1, $2, $3, $4, $5, {now}) "
+    "ON CONFLICT (link, key) DO UPDATE SET device = excluded.device, present = excluded.present, "
+    "tags = excluded.tags, updated = excluded.updated";
+constexpr std::string_view kLedger = "SELECT device, present, tags FROM ledger WHERE link = $1 AND key = $2";
+constexpr std::string_view kSchedule = "SELECT cron, next FROM schedule WHERE link = $1";
+constexpr std::string_view kPutSchedule =
+    "INSERT INTO schedule (link, cron, next) VALUES ($1, $2, $3) "
+    "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next";
+constexpr std::string_view kFire = "UPDATE schedule SET next = $3 WHERE link = $1 AND next = $2";
+constexpr std::string_view kPause =
+    "INSERT INTO pause (lane, until, tries, reason, since) VALUES ($1, {now} + $2, 1, $3, {now}) "
+    "ON CONFLICT (lane) DO UPDATE SET until = excluded.until, tries = pause.tries + 1, reason = excluded.reason";
+constexpr std::string_view kResume = "DELETE FROM pause WHERE lane = $1";
+constexpr std::string_view kPauses = "SELECT lane, until, tries, reason, since FROM pause ORDER BY lane";
+constexpr std::string_view kPurgeWorkflows =
+    "DELETE FROM workflow WHERE id IN (SELECT id FROM workflow WHERE ended < {now} - $1 LIMIT $2)";
+constexpr std::string_view kPurgeSeen =
+    "DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE at < {now} - $1 LIMIT $2)";
+constexpr std::string_view kPurgeLedger = "DELETE FROM ledger WHERE present = 0 AND updated < {now} - $1";
+
+int64_t micros(Millis span) { return std::chrono::duration_cast<std::chrono::microseconds>(span).count(); }
+int64_t micros(SystemTime time) { return time.time_since_epoch().count(); }
+SystemTime time_of(int64_t micros) { return SystemTime{std::chrono::microseconds{micros}}; }
+bool ended(State state) { return state == State::kDone || state == State::kFailed || state == State::kCancelled; }
+
+Workflow workflow_at(const Rows& rows, size_t row) {
+  Workflow out;
+  out.id = WorkflowId(rows.text(row, 0));
+  out.kind = rows.text(row, 1);
+  out.lane = rows.text(row, 2);
+  out.key = rows.text(row, 3);
+  out.state = state_of(rows.text(row, 4)).value_or(State::kFailed);
+  out.due = time_of(rows.number(row, 5));
+  out.generation = rows.number(row, 6);
+  out.attempt = static_cast<int>(rows.number(row, 7));
+  out.waited = Millis{rows.number(row, 8)};
+  out.epoch = rows.number(row, 9);
+  out.cancel_asked = rows.number(row, 10) != 0;
+  out.input = rows.text(row, 11);
+  out.status = rows.text(row, 12);
+  out.error_code = rows.text(row, 13);
+  out.created = time_of(rows.number(row, 14));
+  out.updated = time_of(rows.number(row, 15));
+  if (!rows.is_null(row, 16)) out.ended = time_of(rows.number(row, 16));
+  return out;
+}
+
+tl::unexpected<Error> lease_lost(const Workflow& claim) {
+  return fail(ErrorKind::kConflict, "store.lease-lost",
+              fmt::format("workflow {}: another worker has taken over", claim.id.value));
+}
+
+tl::unexpected<Error> unknown(const WorkflowId& id) {
+  return fail(ErrorKind::kNotFound, "store.unknown", fmt::format("there is no run or task {}", id.value));
+}
+
+Status start_next_queued(Transaction& transaction, std::string_view key) {
+  TRY_ASSIGN(const Rows next, transaction.run(kNextQueued, {key}));
+  if (!next.empty()) transaction.notify(next.text(0, 0));
+  return {};
+}
+
+Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
+  if (!want.seen_id.empty()) {
+    TRY_ASSIGN(const Rows remembered, transaction.run(kRememberSeen, {want.seen_id, want.id.value}));
+    if (remembered.affected == 0) {
+      TRY_ASSIGN(const Rows by, transaction.run(kSeenBy, {want.seen_id}));
+      return Started{Started::kKnown, WorkflowId(by.empty() ? "" : by.text(0, 0))};
+    }
+  }
+  const auto insert = [&](State state) {
+    return transaction.run(
+        kInsert, {want.id.value, want.kind, want.lane, want.key, to_string(state), micros(want.due_in), want.input,
+                  want.status, want.error_code, int64_t{ended(state)}});
+  };
+  for (int tries = 0; tries < 10; ++tries) {
+    TRY_ASSIGN(const Rows inserted, insert(want.state));
+    if (inserted.affected == 1) {
+      transaction.notify(want.lane);
+      return Started{Started::kStarted, want.id};
+    }
+    if (want.on_busy == OnBusy::kQueue) {
+      TRY(insert(State::kQueued));
+      return Started{Started::kQueued, want.id};
+    }
+    TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
+    if (active.empty()) continue;  // it ended between the two statements: another replica's commit
+    const WorkflowId joined(active.text(0, 0));
+    if (want.on_busy == OnBusy::kMerge) {
+      const std::string input = want.merge ? want.merge(active.text(0, 1)) : want.input;
+      TRY(transaction.run(kMerge, {joined.value, input, micros(want.due_in)}));
+      transaction.notify(want.lane);
+    }
+    if (!want.seen_id.empty()) TRY(transaction.run(kJoinSeen, {want.seen_id, joined.value}));
+    return Started{want.on_busy == OnBusy::kMerge ? Started::kMerged : Started::kSkipped, joined};
+  }
+  return fail(ErrorKind::kUnavailable, "store.contended", fmt::format("{}: too many replicas at once", want.key));
+}
+
+}  // namespace
+
+std::string_view to_string(State state) { return kStates[static_cast<size_t>(state)]; }
+
+std::optional<State> state_of(std::string_view text) {
+  const auto found = std::find(kStates.begin(), kStates.end(), text);
+  if (found == kStates.end()) return std::nullopt;
+  return static_cast<State>(found - kStates.begin());
+}
+
+Result<int64_t> WorkflowStore::begin(const Call& call) {
+  int64_t taken = 0;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        taken = 0;
+        if (database_.shared()) return {};
+        if (const Millis back = database_.went_back(); back > Millis{0})
+          TRY(transaction.run(kMoveBack, {micros(back)}));
+        TRY_ASSIGN(const Rows rescued, transaction.run(kRescueAll, {}));
+        taken = rescued.affected;
+        return {};
+      },
+      call));
+  return taken;
+}
+
+Result<std::vector<Started>> WorkflowStore::start(const std::vector<NewWorkflow>& workflows, const Call& call) {
+  std::vector<Started> out;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        out.clear();
+        for (const NewWorkflow& workflow : workflows) {
+          TRY_ASSIGN(const Started started, start_one(transaction, workflow));
+          out.push_back(started);
+        }
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<std::vector<Claimed>> WorkflowStore::claim(std::string_view lane, std::string_view owner, int max, Millis lease,
+                                                  const Call& call) {
+  std::vector<Claimed> out;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        out.clear();
+        TRY_ASSIGN(const Rows rows, transaction.run(kClaim, {lane, owner, micros(lease), int64_t{max}}));
+        for (size_t row = 0; row < rows.size(); ++row) {
+          Claimed& claimed = out.emplace_back(Claimed{workflow_at(rows, row), {}});
+          if (claimed.workflow.epoch == 1) continue;  // nobody worked on it before: there can be no steps
+          TRY_ASSIGN(const Rows steps, transaction.run(kSteps, {claimed.workflow.id.value}));
+          for (size_t i = 0; i < steps.size(); ++i) claimed.steps[steps.text(i, 0)] = steps.text(i, 1);
+        }
+        return {};
+      },
+      call));
+  std::sort(out.begin(), out.end(), [](const Claimed& a, const Claimed& b) { return a.workflow.due < b.workflow.due; });
+  return out;
+}
+
+Result<std::vector<WorkflowId>> WorkflowStore::renew(std::string_view owner, const std::vector<WorkflowId>& ids,
+                                                     Millis lease, const Call& call) {
+  std::vector<WorkflowId> ours;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        ours.clear();
+        for (const WorkflowId& id : ids) {
+          TRY_ASSIGN(const Rows renewed, transaction.run(kRenew, {id.value, owner, micros(lease)}));
+          if (renewed.affected == 1) ours.push_back(id);
+        }
+        return {};
+      },
+      call));
+  return ours;
+}
+
+Status WorkflowStore::save_step(const Workflow& claim, std::string_view name, std::string_view output,
+                                std::string_view what, const Call& call) {
+  return database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows ours, transaction.run(kOurs, {claim.id.value, claim.epoch}));
+        if (ours.affected == 0) return lease_lost(claim);
+        TRY(transaction.run(kSaveStep, {claim.id.value, name, output}));
+        if (!what.empty()) TRY(transaction.run(kAddHistory, {claim.id.value, what, name}));
+        return {};
+      },
+      call);
+}
+
+Result<State> WorkflowStore::finish(const Workflow& claim, const Finish& finish, const Call& call) {
+  State now = finish.state;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows,
+                   transaction.run(kFinish, {claim.id.value, claim.epoch, to_string(finish.state),
+                                             micros(finish.due_in), finish.status, finish.error_code,
+                                             int64_t{finish.attempt}, claim.generation, finish.waited.count()}));
+        if (rows.empty()) return lease_lost(claim);
+        now = state_of(rows.text(0, 0)).value_or(finish.state);
+        for (const HistoryLine& line : finish.history)
+          TRY(transaction.run(kAddHistory, {claim.id.value, line.what, line.detail}));
+        if (finish.ledger)
+          TRY(transaction.run(kPutLedger, {finish.ledger->link, finish.ledger->key, finish.ledger->device.value,
+                                           int64_t{finish.ledger->present}, finish.ledger->tags}));
+        if (rows.number(0, 1) > claim.generation) TRY(transaction.run(kForgetSteps, {claim.id.value}));
+        if (now == State::kWaiting) transaction.notify(claim.lane);
+        return ended(now) ? start_next_queued(transaction, claim.key) : Status{};
+      },
+      call));
+  return now;
+}
+
+Result<int64_t> WorkflowStore::rescue(const Call& call) {
+  int64_t taken = 0;
+  if (!database_.shared()) return taken;  // there, begin() has taken over all there can be
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows, transaction.run(kRescue, {}));
+        taken = static_cast<int64_t>(rows.size());
+        for (size_t row = 0; row < rows.size(); ++row) transaction.notify(rows.text(row, 0));
+        return {};
+      },
+      call));
+  return taken;
+}
+
+Result<std::optional<Millis>> WorkflowStore::next_due(std::string_view lane, const Call& call) {
+  std::optional<Millis> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.reset();
+        TRY_ASSIGN(const Rows rows, transaction.run(kNextDue, {lane}));
+        if (rows.is_null(0, 0)) return {};
+        const int64_t wait = std::max({int64_t{0}, rows.number(0, 0), rows.number(0, 1)});
+        out = Millis{(wait + 999) / 1000};
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<Workflow> WorkflowStore::find(const WorkflowId& id, const Call& call) {
+  Workflow out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows, transaction.run(kFind, {id.value}));
+        if (rows.empty()) return unknown(id);
+        out = workflow_at(rows, 0);
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<std::vector<Workflow>> WorkflowStore::list(const WorkflowFilter& filter, const Call& call) {
+  // The first key that does not begin with the prefix any more; keys are never that high.
+  const std::string beyond = filter.key_prefix + "\xF4\x8F\xBF\xBF";
+  std::vector<Workflow> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.clear();
+        TRY_ASSIGN(
+            const Rows rows,
+            transaction.run(kList, {filter.kind, filter.lane, filter.key_prefix, beyond,
+                                    filter.state ? to_string(*filter.state) : std::string_view{}, filter.error_code,
+                                    filter.before.value, int64_t{std::clamp(filter.limit, 1, 1000)}}));
+        for (size_t row = 0; row < rows.size(); ++row) out.push_back(workflow_at(rows, row));
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<std::vector<HistoryLine>> WorkflowStore::history(const WorkflowId& id, const Call& call) {
+  std::vector<HistoryLine> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.clear();
+        TRY_ASSIGN(const Rows rows, transaction.run(kHistory, {id.value}));
+        for (size_t row = 0; row < rows.size(); ++row)
+          out.push_back({time_of(rows.number(row, 0)), rows.text(row, 1), rows.text(row, 2)});
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<std::map<std::string, std::string>> WorkflowStore::steps(const WorkflowId& id, const Call& call) {
+  std::map<std::string, std::string> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.clear();
+        TRY_ASSIGN(const Rows rows, transaction.run(kSteps, {id.value}));
+        for (size_t row = 0; row < rows.size(); ++row) out[rows.text(row, 0)] = rows.text(row, 1);
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<std::map<State, int64_t>> WorkflowStore::count(std::string_view kind, const Call& call) {
+  std::map<State, int64_t> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.clear();
+        TRY_ASSIGN(const Rows rows, transaction.run(kCount, {kind}));
+        for (size_t row = 0; row < rows.size(); ++row)
+          if (const auto state = state_of(rows.text(row, 0))) out[*state] = rows.number(row, 1);
+        return {};
+      },
+      call));
+  return out;
+}
+
+Status WorkflowStore::cancel(const WorkflowId& id, std::string_view why, const Call& call) {
+  return database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows, transaction.run(kCancel, {id.value, why}));
+        if (rows.empty()) {
+          TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
+          if (there.empty()) return unknown(id);
+          return fail(ErrorKind::kConflict, "store.ended",
+                      fmt::format("{} has ended already ({})", id.value, there.text(0, 4)));
+        }
+        TRY(transaction.run(kAddHistory, {id.value, "cancel", why}));
+        return rows.text(0, 0) == "cancelled" ? start_next_queued(transaction, rows.text(0, 1)) : Status{};
+      },
+      call);
+}
+
+Status WorkflowStore::retry(const WorkflowId& id, const Call& call) {
+  return database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows, transaction.run(kRetry, {id.value}));
+        if (rows.empty()) {
+          TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
+          if (there.empty()) return unknown(id);
+          const Workflow workflow = workflow_at(there, 0);
+          if (workflow.state == State::kFailed || workflow.state == State::kCancelled)
+            return fail(ErrorKind::kConflict, "store.busy-key",
+                        fmt::format("{}: a newer one of {} is at work", id.value, workflow.key));
+          return fail(ErrorKind::kConflict, "store.not-retryable",
+                      fmt::format("{} is {}: only waiting, failed or cancelled ones can be tried again", id.value,
+                                  to_string(workflow.state)));
+        }
+        TRY(transaction.run(kForgetSteps, {id.value}));
+        TRY(transaction.run(kAddHistory, {id.value, "retry", ""}));
+        transaction.notify(rows.text(0, 0));
+        return {};
+      },
+      call);
+}
+
+Status WorkflowStore::unblock(const WorkflowId& id, std::string_view step, std::string_view output, const Call& call) {
+  return database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows, transaction.run(kUnblock, {id.value}));
+        if (rows.empty()) {
+          TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
+          if (there.empty()) return unknown(id);
+          return fail(ErrorKind::kConflict, "store.not-blocked",
+                      fmt::format("{} is {}, not blocked", id.value, there.text(0, 4)));
+        }
+        TRY(transaction.run(kSaveStep, {id.value, step, output}));
+        TRY(transaction.run(kAddHistory, {id.value, step, output}));
+        transaction.notify(rows.text(0, 0));
+        return {};
+      },
+      call);
+}
+
+Result<std::optional<LedgerEntry>> WorkflowStore::ledger(std::string_view link, std::string_view key,
+                                                         const Call& call) {
+  std::optional<LedgerEntry> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.reset();
+        TRY_ASSIGN(const Rows rows, transaction.run(kLedger, {link, key}));
+        if (rows.empty()) return {};
+        out = LedgerEntry{std::string(link), std::string(key), DeviceId(rows.text(0, 0)), rows.number(0, 1) != 0,
+                          rows.text(0, 2)};
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::string_view cron, SystemTime next,
+                                                const Call& call) {
+  SystemTime out = next;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        out = next;
+        TRY_ASSIGN(const Rows rows, transaction.run(kSchedule, {link}));
+        if (!rows.empty() && rows.text(0, 0) == cron) {
+          out = time_of(rows.number(0, 1));
+          return {};
+        }
+        TRY(transaction.run(kPutSchedule, {link, cron, micros(next)}));
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<std::optional<Started>> WorkflowStore::fire_schedule(std::string_view link, SystemTime due, SystemTime next,
+                                                            const NewWorkflow& workflow, const Call& call) {
+  std::optional<Started> out;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        out.reset();
+        TRY_ASSIGN(const Rows fired, transaction.run(kFire, {link, micros(due), micros(next)}));
+        if (fired.affected == 0) return {};
+        TRY_ASSIGN(out, start_one(transaction, workflow));
+        return {};
+      },
+      call));
+  return out;
+}
+
+Status WorkflowStore::pause(std::string_view lane, Millis span, std::string_view reason, const Call& call) {
+  return database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY(transaction.run(kPause, {lane, micros(span), reason}));
+        return {};
+      },
+      call);
+}
+
+Status WorkflowStore::resume(std::string_view lane, const Call& call) {
+  return database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY(transaction.run(kResume, {lane}));
+        transaction.notify(lane);
+        return {};
+      },
+      call);
+}
+
+Result<std::vector<Pause>> WorkflowStore::pauses(const Call& call) {
+  std::vector<Pause> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.clear();
+        TRY_ASSIGN(const Rows rows, transaction.run(kPauses, {}));
+        for (size_t row = 0; row < rows.size(); ++row)
+          out.push_back({rows.text(row, 0), rows.text(row, 3), time_of(rows.number(row, 4)),
+                         time_of(rows.number(row, 1)), static_cast<int>(rows.number(row, 2))});
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<int64_t> WorkflowStore::purge(Millis older_than, int most, const Call& call) {
+  int64_t removed = 0;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        removed = 0;
+        for (const std::string_view sql : {kPurgeWorkflows, kPurgeSeen}) {
+          TRY_ASSIGN(const Rows rows, transaction.run(sql, {micros(older_than), int64_t{most}}));
+          removed += rows.affected;
+        }
+        TRY_ASSIGN(const Rows rows, transaction.run(kPurgeLedger, {micros(older_than)}));
+        removed += rows.affected;
+        return {};
+      },
+      call));
+  return removed;
+}
+
+}  // namespace twinstep::store
