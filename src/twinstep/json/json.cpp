@@ -1,8 +1,22 @@
 #include "twinstep/json/json.h"
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 
 namespace twinstep::json {
+namespace {
+
+/// The parser makes infinity of 1e400, which no JSON text can say again.
+bool all_finite(const value& v) {
+  if (const double* number = v.if_double()) return std::isfinite(*number);
+  if (const array* items = v.if_array()) return std::all_of(items->begin(), items->end(), all_finite);
+  if (const object* members = v.if_object())
+    return std::all_of(members->begin(), members->end(), [](const auto& member) { return all_finite(member.value()); });
+  return true;
+}
+
+}  // namespace
 
 Result<value> parse(std::string_view text, std::string_view what) {
   boost::json::error_code error;
@@ -13,7 +27,11 @@ Result<value> parse(std::string_view text, std::string_view what) {
   if (error)
     return fail(ErrorKind::kCorrupt, "json.syntax",
                 fmt::format("{} is not valid JSON: {} at byte {}", what, error.message(), read));
-  return parser.release();
+  value out = parser.release();
+  if (!all_finite(out))
+    return fail(ErrorKind::kCorrupt, "json.syntax",
+                fmt::format("{} holds a number that is too large for JSON readers (beyond 1.8e308)", what));
+  return out;
 }
 
 std::string write(const value& v) { return boost::json::serialize(v); }

@@ -23,6 +23,13 @@ TEST(JsonParse, NamesTheSourceAndTheOffset) {
   EXPECT_FALSE(parse(std::string(100, '['), "deep"));
 }
 
+TEST(JsonParse, RefusesNumbersThatCannotBeWrittenAgain) {
+  for (const char* text : {"1e400", "[0.3, -3e99999]", R"({"a":{"b":[1E+309]}})"})
+    EXPECT_FALSE(parse(text, "it")) << text;
+  for (const char* text : {"1e308", "[1e-400]", R"({"a":123456789012345678901234567890})"})
+    EXPECT_TRUE(parse(text, "it")) << text;
+}
+
 TEST(JsonFields, TolerateWrongTypesWhereOptionalAndNameThemWhereNeeded) {
   const value root = parse(R"({"s":"x","n":3,"o":{},"Mixed":1})", "test").value();
   const object& o = root.as_object();
