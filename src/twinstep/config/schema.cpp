@@ -28,6 +28,9 @@ std::string json_schema() {
           "host": { "type": "string" },
           "tier": { "enum": ["F1", "B1", "B2", "B3", "S1", "S2", "S3"], "default": "S1" },
           "units": { "type": "integer", "minimum": 1, "maximum": 200, "default": 1 },
+          "time_factor": {
+            "type": "integer", "minimum": 1, "maximum": 100000, "default": 1, "description": "of a simulated hub"
+          },
           "entra": {
             "type": "object", "additionalProperties": false,
             "properties": {
