@@ -50,11 +50,16 @@ ServerResponse Control::handle(const ServerRequest& r) {
     if (get) return lines(thingpark_.dump());
     if (put || post) return loaded(thingpark_.load(r.body, put));
   } else if (r.path == "/stats") {
-    if (get)
-      return answer({{"hubDevices", hub_.device_count()},
+    if (get) {
+      json::object operations;
+      for (const auto& [kind, count] : hub_.operations()) operations[kind] = count;
+      return answer({{"seconds", hub_.seconds()},
+                     {"hubDevices", hub_.device_count()},
                      {"thingparkDevices", thingpark_.device_count()},
+                     {"operations", operations},
                      {"throttled", hub_.throttled_count()},
                      {"calls", faults_.counts()}});
+    }
   } else if (r.path == "/requests") {
     if (get) return answer(faults_.requests());
     if (remove) {

@@ -118,6 +118,23 @@ TEST_F(ControlTest, FaultsCountsAndTimeAreAtItsPlaces) {
   EXPECT_EQ(call("PATCH", "/faults").status, 405);
 }
 
+TEST_F(HubTest, OperationsAreCountedByKindAndTimeByTheClockOfRates) {
+  IotHubSimOptions o = options();
+  o.throttle = true;
+  IotHubSim busy(o, clock, direct);
+  FaultBox faults{1};
+  ThingParkSim thingpark{{}, clock};
+  Control control{busy, thingpark, faults, nullptr, nullptr};
+  ask(busy, "POST", "/devices", R"([{"id":"a","importMode":"create"},{"id":"b","importMode":"create"}])");
+  ask(busy, "GET", "/twins/a");
+  clock.advance(std::chrono::seconds{30});
+  const json::object stats = body_of(control.handle(make_request("GET", "/stats")));
+  EXPECT_EQ(stats.at("operations").at("CRUD"), 2);
+  EXPECT_EQ(stats.at("operations").at("TwinRead"), 1);
+  EXPECT_EQ(stats.at("operations").at("Query"), 0);
+  EXPECT_EQ(stats.at("seconds"), 30.0);
+}
+
 TEST_F(HubTest, ImportsArePacedAsTheTierHasIt) {
   std::string lines;
   for (int i = 0; i < 200; ++i)

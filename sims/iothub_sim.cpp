@@ -30,14 +30,18 @@ std::string host_only(std::string_view host) { return lower(host.substr(0, std::
 }  // namespace
 
 IotHubSim::IotHubSim(IotHubSimOptions options, Clock& clock, http::Client& storage)
-    : options_(std::move(options)), clock_(clock), storage_(storage), keys_{fmt::format("keys-{}", options_.seed)} {
+    : options_(std::move(options)),
+      clock_(clock),
+      started_(clock.steady_now()),
+      storage_(storage),
+      keys_{fmt::format("keys-{}", options_.seed)} {
   const bool big = options_.tier.ends_with('3');
   const double units = std::max(1, options_.units);
   const double registry = (big ? 5000.0 : 100.0) / 60 * units;
   const double queries = (big ? 1000.0 : 20.0) / 60 * units;
   const double reads = big ? 500 * units : std::max(100.0, options_.tier.ends_with('2') ? 10 * units : 0.0);
   const SteadyTime now = clock_.steady_now();
-  const auto add = [&](const char* name, double rate, double burst) { buckets_[name] = {rate, burst, burst, now}; };
+  const auto add = [&](const char* name, double rate, double burst) { buckets_[name] = {rate, burst, burst, now, 0}; };
   add("CRUD", registry, registry * 120);  // a burst of two minutes' worth passes
   add("RegistryRead", registry, registry * 150);
   add("Query", queries, queries * 60);
@@ -70,6 +74,7 @@ Answer<std::chrono::nanoseconds> IotHubSim::take(const std::string& name, double
         fmt::format("The request has been throttled. Wait 10 seconds and try again. Operation type: {}", name)});
   }
   b.tokens -= tokens;
+  b.passed += static_cast<uint64_t>(tokens);
   return std::chrono::nanoseconds{static_cast<int64_t>(wait * 1e9 / options_.time_factor)};
 }
 

@@ -54,6 +54,9 @@ class IotHubSim {
   void seed_device(const std::string& id, bool enabled, bool edge, std::string tags);
   size_t device_count() const;
   uint64_t throttled_count() const;
+  /// Operations that the throttle let through, by its name for their kind; each entry of a bulk call is one.
+  std::map<std::string, uint64_t> operations() const;
+  double seconds() const;  ///< since it started, on the clock that rates follow
   /// Devices and modules as export lines.
   std::string dump(bool keys = false) const;
   /// Replaces the registry, or adds to it, from such lines; queries show them at once. Gives the lines taken.
@@ -78,6 +81,7 @@ class IotHubSim {
   struct Bucket {
     double rate = 0, burst = 0, tokens = 0;
     SteadyTime filled;
+    uint64_t passed = 0;
   };
   struct Entry {
     std::string id, module, operation;
@@ -112,6 +116,7 @@ class IotHubSim {
 
   const IotHubSimOptions options_;
   Clock& clock_;
+  const SteadyTime started_;
   http::Client& storage_;
   KeyMaker keys_;
   mutable std::mutex mutex_;  // guards all below

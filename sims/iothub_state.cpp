@@ -56,6 +56,15 @@ uint64_t IotHubSim::throttled_count() const {
   return throttled_;
 }
 
+std::map<std::string, uint64_t> IotHubSim::operations() const {
+  std::scoped_lock lock(mutex_);
+  std::map<std::string, uint64_t> out;
+  for (const auto& [name, bucket] : buckets_) out[name] = bucket.passed;
+  return out;
+}
+
+double IotHubSim::seconds() const { return std::chrono::duration<double>(clock_.steady_now() - started_).count(); }
+
 std::string IotHubSim::dump(bool keys) const {
   std::scoped_lock lock(mutex_);
   std::string out;

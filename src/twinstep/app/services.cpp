@@ -113,7 +113,7 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
     host = connection->host;
     out.authenticator = azure::make_hub_sas_authenticator(std::move(*connection), clock);
   }
-  auto budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng);
+  auto budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng, hub.time_factor);
   out.hub = azure::make_iothub_client(hub.name, host, *out.authenticator, std::move(budget), *out.logged, clock, rng);
   if (config.storage) {
     auto account = azure::StorageAccount::parse(config.storage->connection_string.reveal());

@@ -33,13 +33,13 @@ Millis up(std::chrono::nanoseconds span) { return std::chrono::ceil<Millis>(span
 
 }  // namespace
 
-HubBudget::Lane::Lane(Quota quota, Clock& clock)
-    : bucket(quota.per_second() * kShare, std::max(1.0, quota.count * kSavedWindows), clock) {}
+HubBudget::Lane::Lane(Quota quota, double time_factor, Clock& clock)
+    : bucket(quota.per_second() * kShare * time_factor, std::max(1.0, quota.count * kSavedWindows), clock) {}
 
-HubBudget::HubBudget(HubTier tier, int units, Clock& clock, Rng& rng)
-    : tier_(tier), units_(units), clock_(clock), rng_(rng) {
+HubBudget::HubBudget(HubTier tier, int units, Clock& clock, Rng& rng, double time_factor)
+    : tier_(tier), units_(units), time_factor_(time_factor), clock_(clock), rng_(rng) {
   for (size_t i = 0; i < lanes_.size(); ++i)
-    lanes_[i] = std::make_unique<Lane>(hub_quota(tier, units, static_cast<HubOperation>(i)), clock);
+    lanes_[i] = std::make_unique<Lane>(hub_quota(tier, units, static_cast<HubOperation>(i)), time_factor, clock);
 }
 
 Status HubBudget::acquire(HubOperation operation, double count, const Call& call) {
@@ -85,8 +85,8 @@ Millis HubBudget::throttled(HubOperation operation, std::optional<Millis> told, 
   } else if (!same_refusal) {
     // Jitter only adds: sooner than the hub asked for would be refused again.
     const double pause = static_cast<double>(kFirstPause.count()) * std::pow(2.0, std::min(l.refusals - 1, 8));
-    const Millis wait{static_cast<Millis::rep>(pause * (1.0 + 0.2 * jitter))};
-    until = now + std::min(wait, kLongestPause);
+    const double wait = std::min(pause * (1.0 + 0.2 * jitter), static_cast<double>(kLongestPause.count()));
+    until = now + Millis{static_cast<Millis::rep>(wait / time_factor_)};
   }
   l.paused_until = until;
   if (until <= now) return Millis{0};

@@ -19,7 +19,9 @@ namespace twinstep::azure {
 /// Threads   any method, any thread.
 class HubBudget {
  public:
-  HubBudget(HubTier tier, int units, Clock& clock, Rng& rng);
+  /// `time_factor` is that of a simulated hub, on which minutes pass in seconds: rates and the pauses after a refusal
+  /// run so many times as fast. A real hub has 1.
+  HubBudget(HubTier tier, int units, Clock& clock, Rng& rng, double time_factor = 1);
 
   /// Takes `count` operations, waiting until the hub allows them.
   /// Errors  kThrottled "hub.budget" with retry_after when the wait would pass call.deadline (nothing was taken and
@@ -42,7 +44,7 @@ class HubBudget {
 
  private:
   struct Lane {
-    Lane(Quota quota, Clock& clock);
+    Lane(Quota quota, double time_factor, Clock& clock);
     TokenBucket bucket;
     std::mutex mutex;  // guards all below
     SteadyTime paused_until{};
@@ -52,6 +54,7 @@ class HubBudget {
 
   const HubTier tier_;
   const int units_;
+  const double time_factor_;
   Clock& clock_;
   Rng& rng_;
   std::array<std::unique_ptr<Lane>, 5> lanes_;

@@ -47,6 +47,16 @@ TEST_F(BudgetTest, SteadyBulkCallsStayBelowTheQuotaAndUseNearlyAllOfIt) {
   EXPECT_GE(200 * 100 / minutes, 98.0);
 }
 
+TEST_F(BudgetTest, ATimeFactorShortensWaitsAndPausesAndSavesNoMore) {
+  HubBudget fast(HubTier::kS1, 1, clock, rng, 60);
+  EXPECT_EQ(fast.estimate(HubOperation::kRegistry, 50), 0ns) << "half a minute's worth, as without it";
+  ASSERT_TRUE(fast.acquire(HubOperation::kRegistry, 50, {}));
+  EXPECT_NEAR(std::chrono::duration<double>(fast.estimate(HubOperation::kRegistry, 100)).count(), 1.01, 0.001);
+  const Millis pause = fast.throttled(HubOperation::kRegistry, {}, clock.steady_now());
+  EXPECT_GE(pause, 160ms);
+  EXPECT_LE(pause, 200ms);
+}
+
 TEST_F(BudgetTest, AWaitPastTheDeadlineIsRefusedWithItsLengthAndTakesNothing) {
   ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
   const auto before = budget.estimate(HubOperation::kRegistry, 100);

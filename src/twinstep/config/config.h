@@ -34,6 +34,7 @@ struct Hub {
   std::optional<Entra> entra;
   Tier tier = Tier::kS1;
   int units = 1;
+  int time_factor = 1;  ///< of a simulated hub; its budget of calls runs so many times as fast
 };
 
 struct Storage {

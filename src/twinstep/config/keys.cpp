@@ -82,6 +82,12 @@ const Section& hub_keys() {
        .choices = tier_names(),
        .otherwise = json::value(to_string(defaults.tier))},
       {.name = "units", .type = KeyType::kInteger, .least = 1, .most = 200, .otherwise = json::value(defaults.units)},
+      {.name = "time_factor",
+       .type = KeyType::kInteger,
+       .description = "of a simulated hub",
+       .least = 1,
+       .most = 100'000,
+       .otherwise = json::value(defaults.time_factor)},
   }};
   return section;
 }

@@ -105,6 +105,7 @@ class Loader {
     const auto host = map.text("host");
     if (const auto tier = map.choice("tier")) hub.tier = static_cast<Tier>(*tier);
     if (const auto units = map.integer("units")) hub.units = static_cast<int>(*units);
+    if (const auto factor = map.integer("time_factor")) hub.time_factor = static_cast<int>(*factor);
     if (const yaml::Node* entra = map.section("entra")) {
       hub.entra.emplace();
       KeyReader inner(*entra, diagnostics, "entra", entra_keys());
@@ -233,6 +234,8 @@ class Loader {
     }
     TRY_ASSIGN(const auto units, environment_.integer("TWINSTEP_UNITS", 1, warnings_));
     if (units) hub.units = *units;
+    TRY_ASSIGN(const auto factor, environment_.integer("TWINSTEP_TIME_FACTOR", 1, warnings_));
+    if (factor) hub.time_factor = *factor;
     return {};
   }
 
@@ -347,6 +350,14 @@ class Loader {
   }
 
   Status check() {
+    for (const Hub& hub : out_.config.hubs) {
+      // Against a real hub it would only bring refusals, so a variable left over from a rehearsal must not reach one.
+      if (hub.time_factor != 1 && hub.host.find(".azure-devices.") != std::string::npos)
+        return fail(
+            ErrorKind::kInvalid, "config.time-factor",
+            fmt::format("hub {}: time_factor (TWINSTEP_TIME_FACTOR) is for a simulated hub, and {} is a real one",
+                        hub.name, hub.host));
+    }
     for (const Link& link : out_.config.links) {
       if (!out_.config.find_hub(link.hub))
         return fail(ErrorKind::kInvalid, "config.unknown-name",
@@ -380,6 +391,8 @@ class Loader {
           {fmt::format("hubs.{}.credentials", hub.name), hub.entra ? "Entra ID" : "connection string ***", at});
       values.push_back(
           {fmt::format("hubs.{}.tier", hub.name), fmt::format("{} x {}", to_string(hub.tier), hub.units), at});
+      if (hub.time_factor != 1)
+        values.push_back({fmt::format("hubs.{}.time_factor", hub.name), fmt::format("{}", hub.time_factor), at});
     }
     values.push_back({"storage",
                       config.storage ? "connection string ***" : "none: no jobs, queries and bulk calls instead",

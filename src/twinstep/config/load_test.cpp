@@ -120,6 +120,18 @@ export_polling: { interval: 10s, attempts: 30 }
   EXPECT_EQ(config.export_polling.attempts, 30);
 }
 
+TEST_F(ConfigLoad, ATimeFactorIsForSimulatedHubsOnly) {
+  const std::string simulated = "HostName=127.0.0.1:8443;SharedAccessKeyName=iothubowner;SharedAccessKey=a2V5";
+  const auto loaded = from("hubs: {sim: {connection_string: \"" + simulated + "\", time_factor: 60}}\n",
+                           {{"iothub_other", simulated}, {"TWINSTEP_TIME_FACTOR", "12"}});
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_EQ(loaded->config.find_hub("sim")->time_factor, 60);
+  EXPECT_EQ(loaded->config.find_hub("other")->time_factor, 12);
+  const auto real = from("", {{"iothub", kHub}, {"TWINSTEP_TIME_FACTOR", "60"}});
+  ASSERT_FALSE(real);
+  EXPECT_EQ(real.error().code, "config.time-factor");
+}
+
 TEST_F(ConfigLoad, EveryMistakeNamesItsPlaceAndTheNearestName) {
   const struct {
     std::string yaml;

@@ -17,7 +17,7 @@
 namespace twinstep::config {
 namespace {
 
-const char* const kHub = "HostName=contoso.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0";
+const char* const kHub = "HostName=localhost:8443;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0";
 
 class ConfigSchema : public testing::Test {
  protected:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "twinstep/azure/iothub_limits.h"
 #include "twinstep/base/units.h"
@@ -16,12 +17,23 @@ using plan::Op;
 
 constexpr size_t kBulkSize = 100;    // azure.md 1.6
 constexpr uint64_t kFewChanges = 5;  // up to here single calls: their answers are the clearest
-constexpr int kCrew = 8;
+// Of one call, at the slow end: single calls are answered within 0.3 s, bulk calls within 1.6 s (azure.md 1.6).
+constexpr double kSingleLatency = 0.3;
+constexpr double kBulkLatency = 1.6;
+constexpr uint64_t kSmallestSingleCrew = 8;  // what is saved up at the start should not go out one by one
+constexpr uint64_t kLargestCrew = 128;       // each thread has a connection of its own, about 140 kB
 
 /// What the link's hub allows a second, by its tier and units.
 double rate_of(const config::Hub& hub, azure::HubOperation operation) {
   static_assert(static_cast<int>(azure::HubTier::kS3) == static_cast<int>(config::Tier::kS3));
   return azure::hub_quota(static_cast<azure::HubTier>(hub.tier), hub.units, operation).per_second();
+}
+
+/// Threads that keep `per_second` calls going although each waits `latency` seconds for its answer, with as much again
+/// in reserve; at least `least`, and no more than there are calls.
+int crew_for(double per_second, double latency, uint64_t least, uint64_t calls) {
+  const auto wanted = static_cast<uint64_t>(std::ceil(2 * per_second * latency));
+  return static_cast<int>(std::min(std::clamp(wanted, least, kLargestCrew), std::max<uint64_t>(calls, 1)));
 }
 
 bool is_create_or_delete(Op op) { return op == Op::kCreate || op == Op::kDelete; }
@@ -56,7 +68,7 @@ Estimate estimate(const LinkContext& context, const plan::Counts& counts) {
                              rate_of(context.hub_config, azure::HubOperation::kRegistry) +
                          static_cast<double>(counts.updates + counts.adopts) /
                              rate_of(context.hub_config, azure::HubOperation::kTwinUpdate);
-  out.time = Millis{static_cast<Millis::rep>(std::ceil(seconds * 1000.0))};
+  out.time = Millis{static_cast<Millis::rep>(std::ceil(seconds * 1000.0 / context.hub_config.time_factor))};
   return out;
 }
 
@@ -78,35 +90,54 @@ uint64_t ApplyReport::skipped_count() const {
 
 namespace {
 
-/// Streams the creates and deletes into bulk calls.
-Status bulk_calls(DeviceWriter& writer, const ChangeSource& changes) {
-  std::vector<plan::Change> batch;
-  TRY(changes([&](const plan::Change& change) -> Status {
-    if (!is_create_or_delete(change.op)) return {};
-    if (change.op == Op::kDelete) {
-      TRY_ASSIGN(const bool may, writer.may_delete(change));
-      if (!may) return {};
-    }
-    batch.push_back(change);
-    if (batch.size() < kBulkSize) return {};
-    TRY(writer.bulk(batch));
-    batch.clear();
-    return {};
-  }));
-  return batch.empty() ? Status{} : writer.bulk(batch);
-}
-
-/// Everything that goes out one device at a time, on a few threads: the budget sets the pace, not the round trips.
-Status single_calls(DeviceWriter& writer, const ChangeSource& changes, bool creates_and_deletes) {
-  WorkCrew crew(kCrew);
+/// Gives the changes to `take`, which hands them to the crew, until the crew fails; then waits for the crew.
+Status work_off(WorkCrew& crew, const ChangeSource& changes, const plan::ChangeSink& take) {
   auto listed = changes([&](const plan::Change& change) -> Status {
-    if (is_create_or_delete(change.op) && !creates_and_deletes) return {};
     if (crew.failed()) return fail(ErrorKind::kCancelled, "apply.crew-ended", "ended");
-    crew.add([&writer, change] { return writer.single(change); });
-    return {};
+    return take(change);
   });
   TRY(crew.finish());
   return listed;
+}
+
+/// Streams the creates and deletes into bulk calls. Where the quota is large several are under way at once.
+Status bulk_calls(const LinkContext& context, DeviceWriter& writer, const ChangeSource& changes, uint64_t count) {
+  const double calls = rate_of(context.hub_config, azure::HubOperation::kRegistry) / kBulkSize;
+  WorkCrew crew(crew_for(calls, kBulkLatency, 1, count / kBulkSize + 1));
+  std::vector<plan::Change> batch;
+  const auto send = [&] { crew.add([&writer, sent = std::exchange(batch, {})] { return writer.bulk(sent); }); };
+  return work_off(
+      crew,
+      [&](const plan::ChangeSink& sink) -> Status {
+        TRY(changes(sink));
+        if (!batch.empty()) send();
+        return {};
+      },
+      [&](const plan::Change& change) -> Status {
+        if (!is_create_or_delete(change.op)) return {};
+        if (change.op == Op::kDelete) {
+          TRY_ASSIGN(const bool may, writer.may_delete(change));
+          if (!may) return {};
+        }
+        batch.push_back(change);
+        if (batch.size() == kBulkSize) send();
+        return {};
+      });
+}
+
+/// Everything that goes out one device at a time, on so many threads that the budget sets the pace, not the round
+/// trips.
+Status single_calls(const LinkContext& context, DeviceWriter& writer, const ChangeSource& changes,
+                    const plan::Counts& counts, bool creates_and_deletes) {
+  const bool twins = counts.updates + counts.adopts > 0;
+  const auto operation = twins ? azure::HubOperation::kTwinUpdate : azure::HubOperation::kRegistry;
+  WorkCrew crew(
+      crew_for(rate_of(context.hub_config, operation), kSingleLatency, kSmallestSingleCrew, counts.changes()));
+  return work_off(crew, changes, [&](const plan::Change& change) -> Status {
+    if (is_create_or_delete(change.op) && !creates_and_deletes) return {};
+    crew.add([&writer, change] { return writer.single(change); });
+    return {};
+  });
 }
 
 }  // namespace
@@ -119,9 +150,9 @@ Result<ApplyReport> apply_changes(LinkContext& context, const PlanId& plan, cons
   Status done;
   // Creates and updates first: when something goes wrong on the way, nothing has been deleted yet.
   if (counts.updates + counts.adopts + counts.disables > 0 || method == Method::kSingle)
-    done = single_calls(writer, changes, method == Method::kSingle);
+    done = single_calls(context, writer, changes, counts, method == Method::kSingle);
   if (done && counts.creates + counts.deletes > 0) {
-    if (method == Method::kBulk) done = bulk_calls(writer, changes);
+    if (method == Method::kBulk) done = bulk_calls(context, writer, changes, counts.creates + counts.deletes);
     if (method == Method::kImportJob) done = import_changes(context, plan, writer, changes, call);
   }
   TRY(writer.flush());

@@ -35,6 +35,7 @@ bool ends_everything(const Error& error) {
   return error.kind == ErrorKind::kDenied || error.kind == ErrorKind::kCancelled;
 }
 
+constexpr const char* kDisproved = "the external list was not complete";
 constexpr const char* kChanged = "the device changed since the plan was made; the next plan looks at it again";
 
 }  // namespace
@@ -195,13 +196,14 @@ Result<std::string> DeviceWriter::set_enabled(const plan::Change& change, bool e
   return fail(std::move(written).error());
 }
 
+bool DeviceWriter::disproved() {
+  std::scoped_lock lock(mutex_);
+  return !report_.deletes_stopped.empty();
+}
+
 /// Empty: it may be deleted. A device that is there after all disproves the whole list, and ends the deleting.
 Result<std::string> DeviceWriter::why_not_delete(const plan::Change& change) {
-  constexpr const char* kDisproved = "the external list was not complete";
-  {
-    std::scoped_lock lock(mutex_);
-    if (!report_.deletes_stopped.empty()) return std::string(kDisproved);
-  }
+  if (disproved()) return std::string(kDisproved);
   if (confirmed_.contains(change.id.value)) return std::string();
   TRY_ASSIGN(const bool absent, confirmed_absent(context_, change, call_));
   if (absent) return std::string();
@@ -233,13 +235,21 @@ Result<bool> DeviceWriter::already_so(const plan::Change& change) {
   return fail(std::move(twin).error());
 }
 
-Status DeviceWriter::bulk(const std::vector<plan::Change>& batch) {
+Status DeviceWriter::bulk(const std::vector<plan::Change>& changes) {
   if (call_.stop.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+  std::vector<plan::Change> batch;
   std::vector<azure::BulkEntry> entries;
-  for (const plan::Change& change : batch) {
+  for (const plan::Change& change : changes) {
+    // Each was looked up before it came here, but perhaps before another one disproved the list.
+    if (change.op == Op::kDelete && disproved()) {
+      TRY(skipped(change, kDisproved));
+      continue;
+    }
     TRY_ASSIGN(azure::BulkEntry entry, bulk_entry(change));
     entries.push_back(std::move(entry));
+    batch.push_back(change);
   }
+  if (batch.empty()) return {};
   auto answer = context_.hub.bulk(entries, call_);
   if (!answer && ends_everything(answer.error())) return fail(std::move(answer).error());
   if (answer && answer->errors.empty() && answer->warnings.empty()) {

@@ -13,7 +13,7 @@ Result<azure::BulkEntry> bulk_entry(const plan::Change& change);
 
 /// Makes changes of single devices or batches, keeps the report and the journal.
 ///
-/// Threads   single() from several threads; bulk(), why_kept() and flush() from one at a time.
+/// Threads   single() and bulk() from several threads; flush() when they are done.
 /// Errors    only what makes going on pointless: kDenied, kCancelled, the state file. Everything else is the device's.
 class DeviceWriter {
  public:
@@ -21,7 +21,8 @@ class DeviceWriter {
   DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, const ConfirmedAbsent& confirmed, const Call& call);
 
   Status single(const plan::Change& change);
-  Status bulk(const std::vector<plan::Change>& batch);
+  /// Creates and deletes in one call. Deletes are left out once one was disproved, as with single().
+  Status bulk(const std::vector<plan::Change>& changes);
   /// Looks a device up in the external system before it is deleted or disabled. False: it stays, and is settled.
   Result<bool> may_delete(const plan::Change& change);
 
@@ -36,6 +37,7 @@ class DeviceWriter {
 
  private:
   Status settle(const plan::Change& change, Result<std::string> outcome);
+  bool disproved();
   Result<std::string> why_not_delete(const plan::Change& change);
   Result<std::string> make(const plan::Change& change);
   Result<std::string> create(const plan::Change& change);

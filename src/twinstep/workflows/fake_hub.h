@@ -27,6 +27,7 @@ class FakeHub final : public azure::IotHubClient {
   std::deque<std::function<Result<azure::Job>()>> on_create_job;  ///< scripted; else a job that completes at once
   std::function<Status(const DeviceId&)> before_write;            ///< an error here is the answer
   std::function<void(azure::Job&)> on_poll;
+  std::function<void()> on_request;  ///< at every patch and bulk call, on the caller's thread
 
   static Etag identity_etag(const Device& d) { return Etag(fmt::format("i{}", d.identity)); }
   static Etag twin_etag(const Device& d) { return Etag(fmt::format("t{}", d.twin)); }
@@ -96,6 +97,7 @@ class FakeHub final : public azure::IotHubClient {
   }
   Result<azure::Twin> patch_tags(const DeviceId& id, const json::object& tags, const Etag& etag,
                                  const Call& call) override {
+    if (on_request) on_request();
     {
       std::scoped_lock lock(mutex_);
       const auto found = devices.find(id.value);
@@ -108,6 +110,7 @@ class FakeHub final : public azure::IotHubClient {
     return get_twin(id, call);
   }
   Result<azure::BulkResult> bulk(const std::vector<azure::BulkEntry>& entries, const Call& call) override {
+    if (on_request) on_request();
     azure::BulkResult out;
     for (const auto& entry : entries) {
       Status one = entry.mode == azure::BulkMode::kCreate ? create_with_tags(entry.id, entry.tags, call)

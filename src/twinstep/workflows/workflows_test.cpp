@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <mutex>
+
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/workflows/apply.h"
 #include "twinstep/workflows/device_writer.h"
@@ -238,6 +241,69 @@ TEST_F(Workflow, ADeviceThatIsOutsideAfterAllEndsTheDeleting) {
   EXPECT_FALSE(report->deletes_stopped.empty());
 }
 
+TEST_F(Workflow, ADisprovedListEndsBulkDeletesThatWereConfirmedBefore) {
+  std::vector<plan::Change> changes;
+  for (int i = 0; i < 150; ++i) {
+    const std::string id = fmt::format("d{:03}", i);
+    hub.devices[id];
+    changes.push_back(change(Op::kDelete, id));
+  }
+  external.there = {"d120"};
+  const auto report = apply(changes);
+  ASSERT_TRUE(report) << report.error().what;
+  EXPECT_FALSE(report->deletes_stopped.empty());
+  EXPECT_EQ(report->failed_count(), 0u);
+  for (int i = 100; i < 150; ++i) EXPECT_TRUE(hub.devices.contains(fmt::format("d{:03}", i))) << i;
+}
+
+/// Holds every request until `wanted` are under way at once. Waits in vain only when the test fails.
+class Crowd {
+ public:
+  explicit Crowd(int wanted) : wanted_(wanted) {}
+  void come() {
+    std::unique_lock lock(mutex_);
+    if (++there_ >= wanted_) full_.notify_all();
+    if (!full_.wait_for(lock, 5s, [&] { return there_ >= wanted_; })) wanted_ = 0;
+  }
+  bool came() {
+    std::scoped_lock lock(mutex_);
+    return wanted_ > 0;
+  }
+
+ private:
+  std::mutex mutex_;  // guards all below
+  std::condition_variable full_;
+  int wanted_, there_ = 0;
+};
+
+TEST_F(Workflow, SoManyPatchesAreUnderWayThatALargeQuotaSetsThePace) {
+  hub_config.tier = config::Tier::kS3;
+  std::vector<plan::Change> changes;
+  for (int i = 0; i < 200; ++i) {
+    const std::string id = fmt::format("d{:03}", i);
+    hub.devices[id];
+    changes.push_back(change(Op::kUpdate, id));
+  }
+  Crowd crowd(75);  // 250 a second, each answered after 0.3 s
+  hub.on_request = [&] { crowd.come(); };
+  const auto report = apply(changes);
+  ASSERT_TRUE(report) << report.error().what;
+  EXPECT_TRUE(crowd.came());
+  EXPECT_EQ(report->done_count(), 200u);
+}
+
+TEST_F(Workflow, BulkCallsOfALargeQuotaOverlap) {
+  hub_config.tier = config::Tier::kS3;
+  std::vector<plan::Change> changes;
+  for (int i = 0; i < 250; ++i) changes.push_back(change(Op::kCreate, fmt::format("d{:03}", i)));
+  Crowd crowd(2);  // 0.83 a second, each answered after 1.6 s
+  hub.on_request = [&] { crowd.come(); };
+  const auto report = apply(changes);
+  ASSERT_TRUE(report) << report.error().what;
+  EXPECT_TRUE(crowd.came());
+  EXPECT_EQ(report->done_count(), 250u);
+}
+
 TEST_F(Workflow, ADeleteThatCannotBeConfirmedFailsAndTheDeviceStays) {
   hub.devices["a"];
   external.down = true;
@@ -305,6 +371,8 @@ TEST_F(Workflow, MethodFollowsCountThresholdAndStorage) {
   EXPECT_EQ(bulk.method, Method::kBulk);  // no storage
   EXPECT_EQ(bulk.calls, 10u);
   EXPECT_EQ(bulk.time, 10min);  // 100 a minute on S1
+  hub_config.time_factor = 60;
+  EXPECT_EQ(estimate(*context, counts).time, 10s);
 }
 
 TEST(ImportLog, NamesTheDeviceAlsoWhenOnlyTheEmbeddedLineHasIt) {
