@@ -1,0 +1,29 @@
+#pragma once
+
+#include <simdjson.h>
+
+#include <string_view>
+#include <utility>
+
+namespace twinstep::json {
+
+/// Calls `member(name, value)` for each member of an object, names unescaped, until it returns an error.
+template <class F>
+simdjson::error_code each_member(simdjson::ondemand::object o, F member) {
+  for (auto element : o) {
+    simdjson::ondemand::field field;
+    if (const auto error = std::move(element).get(field)) return error;
+    // The raw name is the name unless it holds an escape.
+    const char* raw = field.key().raw();
+    size_t size = 0;
+    while (raw[size] != '"' && raw[size] != '\\') ++size;
+    std::string_view name(raw, size);
+    if (raw[size] == '\\') {
+      if (const auto error = field.unescaped_key().get(name)) return error;
+    }
+    if (const simdjson::error_code error = member(name, field.value())) return error;
+  }
+  return simdjson::SUCCESS;
+}
+
+}  // namespace twinstep::json
