@@ -83,11 +83,27 @@ struct Link {
   bool include_certificates = false;  ///< also manage devices with X.509 authentication
   IdSpelling id_spelling = IdSpelling::kAsListed;
   Millis plan_lifetime{24 * 3600 * 1000};
+  bool events = false;  ///< the hub's events are acted on: master hub, and the link of the sample's variables
 };
 
 struct JobPolling {
   Millis interval{60'000};
   int attempts = 5;
+};
+
+/// How long something is tried again: waits double from `first` to `cap`, until `attempts` or `total` is used up.
+struct RetrySettings {
+  Millis first{60'000};
+  Millis cap{300'000};
+  int attempts = 100;
+  Millis total{2880 * 60'000};
+};
+
+/// Where the daemon listens: ADDRESS:PORT, port 0 = any free one.
+struct Serve {
+  std::string listen = "127.0.0.1:8080";      ///< webhook and API
+  std::string operations = "127.0.0.1:8081";  ///< health
+  Millis history{30ll * 24 * 3600 * 1000};    ///< how long ended runs and tasks are kept
 };
 
 struct Config {
@@ -102,6 +118,10 @@ struct Config {
   int job_threshold = 100;      ///< devicesChangeJobThreshold; 0 = always a job
   JobPolling export_polling{Millis{60'000}, 5};
   JobPolling import_polling{Millis{300'000}, 5};
+
+  RetrySettings twin_check{};  ///< waiting for the tags of a new device
+  RetrySettings external_calls{Millis{300'000}, Millis{1'800'000}, 100, Millis{1440 * 60'000}};
+  Serve serve;
 
   const Hub* find_hub(std::string_view name) const;
   const External* find_external(std::string_view name) const;

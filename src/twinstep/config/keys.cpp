@@ -25,6 +25,13 @@ json::value polling_text(const JobPolling& polling) {
   return json::object{{"interval", duration_text(polling.interval)}, {"attempts", polling.attempts}};
 }
 
+json::value retry_text(const RetrySettings& retry) {
+  return json::object{{"first", duration_text(retry.first)},
+                      {"cap", duration_text(retry.cap)},
+                      {"attempts", retry.attempts},
+                      {"total", duration_text(retry.total)}};
+}
+
 Key limit(std::string name, const Limit& otherwise, std::string description) {
   return {.name = std::move(name),
           .type = KeyType::kLimit,
@@ -67,6 +74,17 @@ const Section& root_keys() {
        .type = KeyType::kSection,
        .otherwise = polling_text(defaults.import_polling),
        .section = &polling_keys()},
+      {.name = "twin_check",
+       .type = KeyType::kSection,
+       .description = "waiting for the tags of a new device",
+       .otherwise = retry_text(defaults.twin_check),
+       .section = &retry_keys()},
+      {.name = "external_calls",
+       .type = KeyType::kSection,
+       .description = "creating and deleting in the external system",
+       .otherwise = retry_text(defaults.external_calls),
+       .section = &retry_keys()},
+      {.name = "serve", .type = KeyType::kSection, .description = "the daemon", .section = &serve_keys()},
   }};
   return section;
 }
@@ -182,6 +200,31 @@ const Section& polling_keys() {
   static const Section section{{
       {.name = "interval", .type = KeyType::kDuration, .description = "at least 1s"},
       {.name = "attempts", .type = KeyType::kInteger, .least = 1, .most = 1'000'000},
+  }};
+  return section;
+}
+
+const Section& retry_keys() {
+  static const Section section{{
+      {.name = "first", .type = KeyType::kDuration, .description = "first wait, doubled from then on; at least 1s"},
+      {.name = "cap", .type = KeyType::kDuration, .description = "longest wait; at least 1s"},
+      {.name = "attempts", .type = KeyType::kInteger, .least = 1, .most = 1'000'000},
+      {.name = "total", .type = KeyType::kDuration, .description = "of all waits together; at least 1s"},
+  }};
+  return section;
+}
+
+const Section& serve_keys() {
+  static const Serve defaults;
+  static const Section section{{
+      {.name = "listen", .description = "ADDRESS:PORT of webhook and API", .otherwise = json::value(defaults.listen)},
+      {.name = "operations",
+       .description = "ADDRESS:PORT of health, for this machine's eyes",
+       .otherwise = json::value(defaults.operations)},
+      {.name = "history",
+       .type = KeyType::kDuration,
+       .description = "how long ended runs and tasks are kept; at least 1s",
+       .otherwise = json::value(duration_text(defaults.history))},
   }};
   return section;
 }

@@ -57,6 +57,8 @@ const Section& external_keys();
 const Section& link_keys();
 const Section& limits_keys();
 const Section& polling_keys();
+const Section& retry_keys();
+const Section& serve_keys();
 
 /// "F1" to "S3", in the order of Tier.
 const std::vector<std::string>& tier_names();

@@ -10,6 +10,7 @@ Link read_link(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
   link.hub = map.text("hub").value_or("");
   link.external = map.text("external").value_or("");
   if (map.choice("master") == 1u) link.master = Master::kHub;
+  link.events = link.master == Master::kHub;
   link.schedule = map.text("schedule").value_or("");
   link.zone = map.text("zone").value_or("UTC");
   if (map.choice("scope") == 1u) link.scope = Scope::kWholeHub;

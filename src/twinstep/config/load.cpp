@@ -73,6 +73,16 @@ class Loader {
     }
     read_polling(map, "export_polling", out_.config.export_polling, diagnostics);
     read_polling(map, "import_polling", out_.config.import_polling, diagnostics);
+    read_retry(map, "twin_check", out_.config.twin_check, diagnostics);
+    read_retry(map, "external_calls", out_.config.external_calls, diagnostics);
+    if (const yaml::Node* node = map.section("serve")) {
+      KeyReader inner(*node, diagnostics, "serve", serve_keys());
+      if (const auto listen = inner.text("listen")) out_.config.serve.listen = *listen;
+      if (const auto operations = inner.text("operations")) out_.config.serve.operations = *operations;
+      if (const auto history = inner.duration("history")) out_.config.serve.history = std::max(*history, Millis{1000});
+      inner.finish();
+      origin_["serve"] = place(path, *node);
+    }
     map.finish();
     if (!diagnostics.ok()) return fail(diagnostics.combined());
     return {};
@@ -93,6 +103,21 @@ class Loader {
     KeyReader inner(*node, diagnostics, key, polling_keys());
     if (const auto interval = inner.duration("interval")) polling.interval = std::max(*interval, Millis{1000});
     if (const auto attempts = inner.integer("attempts")) polling.attempts = static_cast<int>(*attempts);
+    inner.finish();
+    origin_[key] = place(diagnostics.file(), *node);
+  }
+
+  void read_retry(KeyReader& map, const char* key, RetrySettings& retry, yaml::Diagnostics& diagnostics) {
+    const yaml::Node* node = map.section(key);
+    if (!node) return;
+    KeyReader inner(*node, diagnostics, key, retry_keys());
+    const auto at_least_a_second = [&](const char* name, Millis& field) {
+      if (const auto span = inner.duration(name)) field = std::max(*span, Millis{1000});
+    };
+    at_least_a_second("first", retry.first);
+    at_least_a_second("cap", retry.cap);
+    if (const auto attempts = inner.integer("attempts")) retry.attempts = static_cast<int>(*attempts);
+    at_least_a_second("total", retry.total);
     inner.finish();
     origin_[key] = place(diagnostics.file(), *node);
   }
@@ -273,6 +298,23 @@ class Loader {
                 [&](int n) { config.import_polling.interval = seconds(n); }));
     TRY(integer("retryAttemptsForIoTHubImportJob", 1, "import_polling",
                 [&](int n) { config.import_polling.attempts = n; }));
+    const auto minutes = [](int n) { return Millis{static_cast<Millis::rep>(n) * 60'000}; };
+    RetrySettings& twin = config.twin_check;
+    TRY(integer("twinCheckIntervalInSeconds", 1, "twin_check", [&](int n) { twin.first = seconds(n); }));
+    TRY(integer("twinCheckMaxIntervalInSeconds", 1, "twin_check", [&](int n) { twin.cap = seconds(n); }));
+    TRY(integer("twinCheckMaxRetryCount", 1, "twin_check", [&](int n) { twin.attempts = n; }));
+    TRY(integer("twinCheckRetryTimeoutInMinutes", 1, "twin_check", [&](int n) { twin.total = minutes(n); }));
+    // The second names are those that the sample documents; the first are those that it really read.
+    RetrySettings& calls = config.external_calls;
+    for (const std::string prefix : {"externalSystemDeviceCreation", "externalSystemCall"}) {
+      const auto read = [&](const char* end, auto keep) {
+        return integer((prefix + end).c_str(), 1, "external_calls", keep);
+      };
+      TRY(read("RetryIntervalInSeconds", [&](int n) { calls.first = seconds(n); }));
+      TRY(read("MaxIntervalInSeconds", [&](int n) { calls.cap = seconds(n); }));
+      TRY(read("MaxRetryCount", [&](int n) { calls.attempts = n; }));
+      TRY(read("RetryTimeoutInMinutes", [&](int n) { calls.total = minutes(n); }));
+    }
     if (const auto ca = environment_.get("TWINSTEP_CA_FILE"))
       set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
     if (const auto store = environment_.get("TWINSTEP_STORE"))
@@ -325,24 +367,16 @@ class Loader {
           for (const auto& [setting, variable] : kSettings)
             if (const auto value = environment_.get(variable)) one.settings[setting] = Secret(*value);
     }
-    if (config.links.empty() && config.hubs.size() == 1 && config.externals.size() == 1 && environment_.get("iothub")) {
+    if (config.links.empty() && config.externals.size() == 1 && environment_.get("iothub")) {
       Link link;
       link.name = "default";
-      link.hub = config.hubs.front().name;
+      link.hub = config.hubs.size() == 1 ? config.hubs.front().name : "default";
       link.external = config.externals.front().name;
       link.schedule = "0 * * * *";
       link.deletes = Deletes::kDelete;
-      origin_["links.default"] = "environment";
+      link.events = true;
       TRY_ASSIGN(const auto enabled, environment_.boolean("ioTHubSynchronizerEnabled"));
       if (enabled && !*enabled) link.schedule.clear();
-      config.links.push_back(std::move(link));
-    } else if (config.links.empty() && config.externals.size() == 1 && environment_.get("iothub")) {
-      Link link;
-      link.name = "default";
-      link.hub = "default";
-      link.external = config.externals.front().name;
-      link.schedule = "0 * * * *";
-      link.deletes = Deletes::kDelete;
       origin_["links.default"] = "environment";
       config.links.push_back(std::move(link));
     }
@@ -394,6 +428,17 @@ class Loader {
       if (hub.time_factor != 1)
         values.push_back({fmt::format("hubs.{}.time_factor", hub.name), fmt::format("{}", hub.time_factor), at});
     }
+    const auto retry = [&](const char* name, const RetrySettings& settings) {
+      values.push_back(
+          {name,
+           fmt::format("{}, doubling to {}, at most {} times and {} together", format_duration(settings.first),
+                       format_duration(settings.cap), settings.attempts, format_duration(settings.total)),
+           origin(name)});
+    };
+    retry("twin_check", config.twin_check);
+    retry("external_calls", config.external_calls);
+    values.push_back({"serve.listen", config.serve.listen, origin("serve")});
+    values.push_back({"serve.operations", config.serve.operations, origin("serve")});
     values.push_back({"storage",
                       config.storage ? "connection string ***" : "none: no jobs, queries and bulk calls instead",
                       origin("storage")});

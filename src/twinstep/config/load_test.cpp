@@ -159,5 +159,39 @@ TEST_F(ConfigLoad, EveryMistakeNamesItsPlaceAndTheNearestName) {
   }
 }
 
+TEST_F(ConfigLoad, RetrySettingsOfTheSampleHoldWithTheirLowerBoundsAndBothNames) {
+  auto environment = kSample;
+  environment["twinCheckIntervalInSeconds"] = "10";
+  environment["twinCheckRetryTimeoutInMinutes"] = "0";
+  environment["externalSystemDeviceCreationMaxRetryCount"] = "7";
+  environment["externalSystemDeviceCreationRetryIntervalInSeconds"] = "20";
+  environment["externalSystemCallRetryIntervalInSeconds"] = "30";
+  const auto loaded = from_environment(environment);
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  const Config& config = loaded->config;
+  EXPECT_EQ(config.twin_check.first, Millis{10'000});
+  EXPECT_EQ(config.twin_check.cap, Millis{300'000});
+  EXPECT_EQ(config.twin_check.attempts, 100);
+  EXPECT_EQ(config.twin_check.total, Millis{60'000}) << "the least";
+  EXPECT_EQ(config.external_calls.attempts, 7);
+  EXPECT_EQ(config.external_calls.first, Millis{30'000}) << "the documented name wins";
+  EXPECT_TRUE(config.links.front().events);
+  environment["externalSystemCallMaxRetryCount"] = "often";
+  EXPECT_NE(from_environment(environment).error().what.find("externalSystemCallMaxRetryCount"), std::string::npos);
+}
+
+TEST_F(ConfigLoad, RetriesAndListenersOfTheDaemonComeFromTheFile) {
+  const auto loaded = from(R"(
+twin_check: { first: 10s, cap: 2m, attempts: 9, total: 3h }
+serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d }
+)");
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_EQ(loaded->config.twin_check.first, Millis{10'000});
+  EXPECT_EQ(loaded->config.twin_check.total, Millis{3 * 3600'000});
+  EXPECT_EQ(loaded->config.external_calls.first, Millis{300'000});
+  EXPECT_EQ(loaded->config.serve.listen, "0.0.0.0:80");
+  EXPECT_EQ(loaded->config.serve.history, Millis{7 * 24 * 3600'000});
+}
+
 }  // namespace
 }  // namespace twinstep::config
