@@ -20,7 +20,7 @@ void take_out(json::object& o, std::string_view name) {
   json::value* v = o.if_contains(name.substr(0, slash));
   if (!v) return;
   if (slash == std::string_view::npos) {
-    o.erase(name);
+    o.stable_erase(name);  // what is left keeps its order
   } else if (json::object* inner = v->if_object()) {
     take_out(*inner, name.substr(slash + 1));
   }
