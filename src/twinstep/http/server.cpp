@@ -271,10 +271,13 @@ class Session : public std::enable_shared_from_this<Session> {
     request.remote_address = remote_address_;
     request.tls = tls_.has_value();
 
-    const bool taken = edge_.pool().submit([self = shared_from_this(), request = std::move(request)] {
+    // The session is handed on, not shared: it must end on the io thread, where the edge's list of sessions is.
+    const bool taken = edge_.pool().submit([self = shared_from_this(), request = std::move(request)]() mutable {
       ServerResponse response = self->edge_.handle(request);
-      asio::post(self->edge_.io(),
-                 [self, response = std::move(response)]() mutable { self->respond(std::move(response)); });
+      asio::io_context& io = self->edge_.io();
+      asio::post(io, [self = std::move(self), response = std::move(response)]() mutable {
+        self->respond(std::move(response));
+      });
     });
     if (taken) return;
     ServerResponse busy = problem(503, "Service Unavailable", "too many requests are waiting");
