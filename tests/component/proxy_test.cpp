@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -39,7 +41,7 @@ class Proxied : public testing::Test {
     ASSERT_TRUE(authority);
     const auto certificate = authority->issue({"hub.test", "127.0.0.1"}, now);
     ASSERT_TRUE(certificate);
-    ca_file = testing::TempDir() + "proxy_test_ca.pem";
+    ca_file = fmt::format("{}proxy_test_ca_{}.pem", testing::TempDir(), ::getpid());
     std::FILE* file = std::fopen(ca_file.c_str(), "w");
     ASSERT_NE(file, nullptr);
     std::fputs(authority->certificate().c_str(), file);
@@ -62,6 +64,7 @@ class Proxied : public testing::Test {
   void TearDown() override {
     for (const char* name : kVariables) unsetenv(name);
     for (const auto& [name, value] : before) set(name, value);
+    std::remove(ca_file.c_str());
   }
 
   static void set(const std::string& name, const std::string& value) { setenv(name.c_str(), value.c_str(), 1); }

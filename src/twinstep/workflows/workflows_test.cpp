@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
@@ -28,7 +29,7 @@ class FakeExternal final : public providers::ExternalRegistry {
  public:
   std::set<std::string> there;
   bool down = false;
-  int look_ups = 0;
+  std::atomic<int> look_ups = 0;
   const std::string& provider() const override { return name_; }
   const std::vector<providers::TagSpec>& tags() const override { return tags_; }
   std::unique_ptr<providers::Mapper> mapper() const override { return nullptr; }
