@@ -1,6 +1,7 @@
 #include "twinstep/config/link_reader.h"
 
 #include "twinstep/config/key_reader.h"
+#include "twinstep/cron/cron.h"
 
 namespace twinstep::config {
 Link read_link(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
@@ -13,6 +14,15 @@ Link read_link(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
   link.events = link.master == Master::kHub;
   link.schedule = map.text("schedule").value_or("");
   link.zone = map.text("zone").value_or("UTC");
+  // One at a time, so that each mistake is shown at its own place.
+  const auto check_schedule = [&](std::string_view name, std::string_view cron, std::string_view zone) {
+    const yaml::Node* place = map.at(name);
+    if (!place || cron.empty()) return;
+    if (const auto parsed = Cron::parse(cron, zone); !parsed)
+      diagnostics.error(*place, parsed.error().code, parsed.error().what);
+  };
+  check_schedule("schedule", link.schedule, "UTC");
+  check_schedule("zone", "* * * * *", link.zone);
   if (map.choice("scope") == 1u) link.scope = Scope::kWholeHub;
   if (const auto chosen = map.choice("deletes")) link.deletes = static_cast<Deletes>(*chosen);
   if (const yaml::Node* limits = map.section("limits")) {

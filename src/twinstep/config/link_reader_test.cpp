@@ -25,5 +25,17 @@ TEST(LinkReader, MissingDeletesAndABadLimitAreErrorsWithTheirPlace) {
   EXPECT_EQ(diagnostics.errors()[1].what.substr(0, 12), "t.yaml:5:11:");
 }
 
+TEST(LinkReader, ABadScheduleAndABadZoneAreErrorsWithTheirPlace) {
+  yaml::Diagnostics diagnostics("t.yaml");
+  const auto node = yaml::parse(
+      "name: a\nhub: h\nexternal: e\ndeletes: delete\nschedule: 0 25 * * *\nzone: Europe/Berln\n", "t.yaml");
+  read_link(node.value(), diagnostics);
+  ASSERT_EQ(diagnostics.errors().size(), 2u);
+  EXPECT_EQ(diagnostics.errors()[0].code, "cron.bad-expression");
+  EXPECT_EQ(diagnostics.errors()[0].what.substr(0, 12), "t.yaml:5:11:");
+  EXPECT_EQ(diagnostics.errors()[1].code, "cron.bad-zone");
+  EXPECT_EQ(diagnostics.errors()[1].what.substr(0, 11), "t.yaml:6:7:");
+}
+
 }  // namespace
 }  // namespace twinstep::config

@@ -49,6 +49,8 @@ class ConfigSchema : public testing::Test {
     if (key == "connection_string") return kHub;
     if (key == "hub" || key == "external") return "one";
     if (key == "client_secret") return "hush";
+    if (key == "schedule") return "0 * * * *";
+    if (key == "zone") return "Europe/Berlin";
     if (const auto* any = one.if_contains("anyOf")) return sample(any->as_array().at(1), key);
     if (const auto* choices = one.if_contains("enum")) return choices->as_array().at(0);
     const json::value& kind = one.at("type");
