@@ -77,7 +77,8 @@ struct EventDelivery {
 /// '%' is legal in device ids.
 ///
 /// Threads   any; each keeps buffers as large as the largest body it has read (at most about 8 MB).
-/// Errors    kInvalid. "events.malformed": not JSON, not UTF-8, neither object nor array, or a validation without code;
+/// Errors    kInvalid. "events.malformed": not JSON, not UTF-8, neither object nor array, or a validation
+///           that its header announced and that has no code;
 ///           "events.too-large": over kMaxDeliveryBytes; "events.too-many": over kMaxDeliveryEvents.
 Result<EventDelivery> read_delivery(const http::ServerRequest& request);
 
