@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <future>
 #include <thread>
 
 #include "twinstep/http/client.h"
@@ -58,7 +59,9 @@ TEST_F(Sockets, MethodBodyAndHeadersArriveAsSent) {
 }
 
 TEST_F(Sockets, StopEndsAWaitingRequestAtOnce) {
-  serve([](const ServerRequest&) {
+  std::promise<void> arrived;
+  serve([&](const ServerRequest&) {
+    arrived.set_value();
     ServerResponse slow;
     slow.fault.delay = 30s;
     return slow;
@@ -66,7 +69,7 @@ TEST_F(Sockets, StopEndsAWaitingRequestAtOnce) {
   std::stop_source stop;
   const auto start = std::chrono::steady_clock::now();
   std::jthread stopper([&] {
-    (void)real_clock().sleep_for(100ms, {});
+    arrived.get_future().wait();
     stop.request_stop();
   });
   const auto answer = get("/", {SteadyTime::max(), stop.get_token()});
