@@ -30,6 +30,28 @@ int64_t Rows::number(size_t row, size_t column) const {
   return out;
 }
 
+Result<Rows> Database::ask(std::string_view sql, std::initializer_list<Value> values, const Call& call) {
+  Rows rows;
+  TRY(read(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(rows, transaction.run(sql, values));
+        return {};
+      },
+      call));
+  return rows;
+}
+
+Result<Rows> Database::change(std::string_view sql, std::initializer_list<Value> values, const Call& call) {
+  Rows rows;
+  TRY(write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(rows, transaction.run(sql, values));
+        return {};
+      },
+      call));
+  return rows;
+}
+
 Result<std::unique_ptr<Database>> open_database(const std::string& store, Clock& clock) {
   constexpr std::string_view kSqlite = "sqlite:";
   if (store.starts_with(kSqlite)) return SqliteDatabase::open(store.substr(kSqlite.size()), clock);

@@ -17,6 +17,11 @@ namespace twinstep::store {
 /// A value for $1, $2, ... of a statement. Views need to live until the statement has run.
 using Value = std::variant<std::nullptr_t, int64_t, std::string_view>;
 
+/// Times as they are kept: microseconds since 1970, UTC.
+inline int64_t micros(SystemTime time) { return time.time_since_epoch().count(); }
+inline int64_t micros(Millis span) { return std::chrono::duration_cast<std::chrono::microseconds>(span).count(); }
+inline SystemTime time_of(int64_t micros) { return SystemTime{std::chrono::microseconds{micros}}; }
+
 /// What a statement gave: rows of cells, null or text; numbers in decimal.
 struct Rows {
   std::vector<std::vector<std::optional<std::string>>> cells;
@@ -27,6 +32,7 @@ struct Rows {
   bool is_null(size_t row, size_t column) const { return !cells[row][column]; }
   const std::string& text(size_t row, size_t column) const;  ///< null = ""
   int64_t number(size_t row, size_t column) const;           ///< null = 0
+  SystemTime time(size_t row, size_t column) const { return time_of(number(row, column)); }
 };
 
 /// Statements that happen together or not at all. The SQL is what SQLite and PostgreSQL share, with two words of ours:
@@ -62,6 +68,9 @@ class Database {
   virtual Status write(const Body& body, const Call& call) = 0;
   /// As write(), for bodies that only read: a consistent view, no lock held against writers.
   virtual Status read(const Body& body, const Call& call) = 0;
+  /// A read() and a write() of one statement.
+  Result<Rows> ask(std::string_view sql, std::initializer_list<Value> values, const Call& call);
+  Result<Rows> change(std::string_view sql, std::initializer_list<Value> values, const Call& call);
   virtual void listen(Listener listener) = 0;
   /// True when other processes may work on the same tables: claims then need leases.
   virtual bool shared() const = 0;

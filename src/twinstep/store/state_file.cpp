@@ -34,9 +34,6 @@ constexpr std::string_view kRemoveJob = "DELETE FROM job WHERE container = $1";
 constexpr std::string_view kJobs =
     "SELECT container, plan, kind, blob, job, created FROM job WHERE link = $1 ORDER BY created";
 
-int64_t micros(SystemTime time) { return time.time_since_epoch().count(); }
-SystemTime time_of(int64_t micros) { return SystemTime{std::chrono::microseconds{micros}}; }
-
 constexpr std::array<std::string_view, 3> kStates{"made", "applying", "used"};
 
 }  // namespace
@@ -49,31 +46,16 @@ Result<std::unique_ptr<StateFile>> StateFile::open(const std::string& store, Clo
   return state;
 }
 
-Result<Rows> StateFile::ask(std::string_view sql, std::initializer_list<Value> values) {
-  Rows rows;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        TRY_ASSIGN(rows, transaction.run(sql, values));
-        return {};
-      },
-      {}));
-  return rows;
-}
-
 Status StateFile::change(std::string_view sql, std::initializer_list<Value> values) {
-  return database_.write(
-      [&](Transaction& transaction) -> Status {
-        TRY(transaction.run(sql, values));
-        return {};
-      },
-      {});
+  TRY(database_.change(sql, values, {}));
+  return {};
 }
 
 Result<std::optional<plan::LastRun>> StateFile::last_run(std::string_view link) {
-  TRY_ASSIGN(const Rows rows, ask(kLastRun, {link}));
+  TRY_ASSIGN(const Rows rows, database_.ask(kLastRun, {link}, {}));
   if (rows.empty()) return std::optional<plan::LastRun>{};
-  return std::optional<plan::LastRun>{plan::LastRun{
-      static_cast<uint64_t>(rows.number(0, 0)), static_cast<uint64_t>(rows.number(0, 1)), time_of(rows.number(0, 2))}};
+  return std::optional<plan::LastRun>{plan::LastRun{static_cast<uint64_t>(rows.number(0, 0)),
+                                                    static_cast<uint64_t>(rows.number(0, 1)), rows.time(0, 2)}};
 }
 
 Status StateFile::remember_run(std::string_view link, const plan::LastRun& run) {
@@ -84,10 +66,9 @@ Status StateFile::remember_run(std::string_view link, const plan::LastRun& run) 
 Status StateFile::add_plan(const PlanRecord& plan) { return set_plan_state(plan, PlanState::kMade); }
 
 Result<std::optional<PlanRecord>> StateFile::find_plan(const PlanId& id) {
-  TRY_ASSIGN(const Rows rows, ask(kFindPlan, {id.value}));
+  TRY_ASSIGN(const Rows rows, database_.ask(kFindPlan, {id.value}, {}));
   if (rows.empty()) return std::optional<PlanRecord>{};
-  PlanRecord plan{
-      id, rows.text(0, 0), rows.text(0, 1), PlanState::kMade, time_of(rows.number(0, 3)), time_of(rows.number(0, 4))};
+  PlanRecord plan{id, rows.text(0, 0), rows.text(0, 1), PlanState::kMade, rows.time(0, 3), rows.time(0, 4)};
   for (size_t i = 0; i < kStates.size(); ++i)
     if (rows.text(0, 2) == kStates[i]) plan.state = static_cast<PlanState>(i);
   return std::optional<PlanRecord>{plan};
@@ -109,7 +90,7 @@ Status StateFile::write_journal(const PlanId& plan, const std::vector<JournalEnt
 }
 
 Result<uint64_t> StateFile::count_journal(const PlanId& plan, std::string_view outcome) {
-  TRY_ASSIGN(const Rows rows, ask(kCountJournal, {plan.value, outcome}));
+  TRY_ASSIGN(const Rows rows, database_.ask(kCountJournal, {plan.value, outcome}, {}));
   return static_cast<uint64_t>(rows.number(0, 0));
 }
 
@@ -123,11 +104,11 @@ Status StateFile::put_job(const JobRecord& job) {
 Status StateFile::remove_job(std::string_view container) { return change(kRemoveJob, {container}); }
 
 Result<std::vector<JobRecord>> StateFile::jobs(std::string_view link) {
-  TRY_ASSIGN(const Rows rows, ask(kJobs, {link}));
+  TRY_ASSIGN(const Rows rows, database_.ask(kJobs, {link}, {}));
   std::vector<JobRecord> out;
   for (size_t i = 0; i < rows.size(); ++i)
     out.push_back({rows.text(i, 0), std::string(link), PlanId(rows.text(i, 1)), rows.text(i, 2) == "import",
-                   rows.text(i, 3), JobId(rows.text(i, 4)), time_of(rows.number(i, 5))});
+                   rows.text(i, 3), JobId(rows.text(i, 4)), rows.time(i, 5)});
   return out;
 }
 

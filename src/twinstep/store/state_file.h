@@ -72,7 +72,6 @@ class StateFile {
   Result<std::vector<JobRecord>> jobs(std::string_view link);
 
  private:
-  Result<Rows> ask(std::string_view sql, std::initializer_list<Value> values);
   Status change(std::string_view sql, std::initializer_list<Value> values);
 
   std::unique_ptr<Database> owned_;  // when open() made it

@@ -113,9 +113,6 @@ constexpr std::string_view kPurgeSeen =
     "DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE at < {now} - $1 LIMIT $2)";
 constexpr std::string_view kPurgeLedger = "DELETE FROM ledger WHERE present = 0 AND updated < {now} - $1";
 
-int64_t micros(Millis span) { return std::chrono::duration_cast<std::chrono::microseconds>(span).count(); }
-int64_t micros(SystemTime time) { return time.time_since_epoch().count(); }
-SystemTime time_of(int64_t micros) { return SystemTime{std::chrono::microseconds{micros}}; }
 bool ended(State state) { return state == State::kDone || state == State::kFailed || state == State::kCancelled; }
 
 Workflow workflow_at(const Rows& rows, size_t row) {
@@ -125,7 +122,7 @@ Workflow workflow_at(const Rows& rows, size_t row) {
   out.lane = rows.text(row, 2);
   out.key = rows.text(row, 3);
   out.state = state_of(rows.text(row, 4)).value_or(State::kFailed);
-  out.due = time_of(rows.number(row, 5));
+  out.due = rows.time(row, 5);
   out.generation = rows.number(row, 6);
   out.attempt = static_cast<int>(rows.number(row, 7));
   out.waited = Millis{rows.number(row, 8)};
@@ -134,9 +131,15 @@ Workflow workflow_at(const Rows& rows, size_t row) {
   out.input = rows.text(row, 11);
   out.status = rows.text(row, 12);
   out.error_code = rows.text(row, 13);
-  out.created = time_of(rows.number(row, 14));
-  out.updated = time_of(rows.number(row, 15));
-  if (!rows.is_null(row, 16)) out.ended = time_of(rows.number(row, 16));
+  out.created = rows.time(row, 14);
+  out.updated = rows.time(row, 15);
+  if (!rows.is_null(row, 16)) out.ended = rows.time(row, 16);
+  return out;
+}
+
+std::map<std::string, std::string> steps_of(const Rows& rows) {
+  std::map<std::string, std::string> out;
+  for (size_t row = 0; row < rows.size(); ++row) out[rows.text(row, 0)] = rows.text(row, 1);
   return out;
 }
 
@@ -244,7 +247,7 @@ Result<std::vector<Claimed>> WorkflowStore::claim(std::string_view lane, std::st
           Claimed& claimed = out.emplace_back(Claimed{workflow_at(rows, row), {}});
           if (claimed.workflow.epoch == 1) continue;  // nobody worked on it before: there can be no steps
           TRY_ASSIGN(const Rows steps, transaction.run(kSteps, {claimed.workflow.id.value}));
-          for (size_t i = 0; i < steps.size(); ++i) claimed.steps[steps.text(i, 0)] = steps.text(i, 1);
+          claimed.steps = steps_of(steps);
         }
         return {};
       },
@@ -320,90 +323,50 @@ Result<int64_t> WorkflowStore::rescue(const Call& call) {
 }
 
 Result<std::optional<Millis>> WorkflowStore::next_due(std::string_view lane, const Call& call) {
-  std::optional<Millis> out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        out.reset();
-        TRY_ASSIGN(const Rows rows, transaction.run(kNextDue, {lane}));
-        if (rows.is_null(0, 0)) return {};
-        const int64_t wait = std::max({int64_t{0}, rows.number(0, 0), rows.number(0, 1)});
-        out = Millis{(wait + 999) / 1000};
-        return {};
-      },
-      call));
-  return out;
+  TRY_ASSIGN(const Rows rows, database_.ask(kNextDue, {lane}, call));
+  if (rows.is_null(0, 0)) return std::optional<Millis>{};
+  const int64_t wait = std::max({int64_t{0}, rows.number(0, 0), rows.number(0, 1)});
+  return std::optional{Millis{(wait + 999) / 1000}};
 }
 
 Result<Workflow> WorkflowStore::find(const WorkflowId& id, const Call& call) {
-  Workflow out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        TRY_ASSIGN(const Rows rows, transaction.run(kFind, {id.value}));
-        if (rows.empty()) return unknown(id);
-        out = workflow_at(rows, 0);
-        return {};
-      },
-      call));
-  return out;
+  TRY_ASSIGN(const Rows rows, database_.ask(kFind, {id.value}, call));
+  if (rows.empty()) return unknown(id);
+  return workflow_at(rows, 0);
 }
 
 Result<std::vector<Workflow>> WorkflowStore::list(const WorkflowFilter& filter, const Call& call) {
   // The first key that does not begin with the prefix any more; keys are never that high.
   const std::string beyond = filter.key_prefix + "\xF4\x8F\xBF\xBF";
+  const std::string_view state = filter.state ? to_string(*filter.state) : std::string_view{};
+  TRY_ASSIGN(const Rows rows,
+             database_.ask(kList,
+                           {filter.kind, filter.lane, filter.key_prefix, beyond, state, filter.error_code,
+                            filter.before.value, int64_t{std::clamp(filter.limit, 1, 1000)}},
+                           call));
   std::vector<Workflow> out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        out.clear();
-        TRY_ASSIGN(
-            const Rows rows,
-            transaction.run(kList, {filter.kind, filter.lane, filter.key_prefix, beyond,
-                                    filter.state ? to_string(*filter.state) : std::string_view{}, filter.error_code,
-                                    filter.before.value, int64_t{std::clamp(filter.limit, 1, 1000)}}));
-        for (size_t row = 0; row < rows.size(); ++row) out.push_back(workflow_at(rows, row));
-        return {};
-      },
-      call));
+  for (size_t row = 0; row < rows.size(); ++row) out.push_back(workflow_at(rows, row));
   return out;
 }
 
 Result<std::vector<HistoryLine>> WorkflowStore::history(const WorkflowId& id, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kHistory, {id.value}, call));
   std::vector<HistoryLine> out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        out.clear();
-        TRY_ASSIGN(const Rows rows, transaction.run(kHistory, {id.value}));
-        for (size_t row = 0; row < rows.size(); ++row)
-          out.push_back({time_of(rows.number(row, 0)), rows.text(row, 1), rows.text(row, 2)});
-        return {};
-      },
-      call));
+  for (size_t row = 0; row < rows.size(); ++row)
+    out.push_back({rows.time(row, 0), rows.text(row, 1), rows.text(row, 2)});
   return out;
 }
 
 Result<std::map<std::string, std::string>> WorkflowStore::steps(const WorkflowId& id, const Call& call) {
-  std::map<std::string, std::string> out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        out.clear();
-        TRY_ASSIGN(const Rows rows, transaction.run(kSteps, {id.value}));
-        for (size_t row = 0; row < rows.size(); ++row) out[rows.text(row, 0)] = rows.text(row, 1);
-        return {};
-      },
-      call));
-  return out;
+  TRY_ASSIGN(const Rows rows, database_.ask(kSteps, {id.value}, call));
+  return steps_of(rows);
 }
 
 Result<std::map<State, int64_t>> WorkflowStore::count(std::string_view kind, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kCount, {kind}, call));
   std::map<State, int64_t> out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        out.clear();
-        TRY_ASSIGN(const Rows rows, transaction.run(kCount, {kind}));
-        for (size_t row = 0; row < rows.size(); ++row)
-          if (const auto state = state_of(rows.text(row, 0))) out[*state] = rows.number(row, 1);
-        return {};
-      },
-      call));
+  for (size_t row = 0; row < rows.size(); ++row)
+    if (const auto state = state_of(rows.text(row, 0))) out[*state] = rows.number(row, 1);
   return out;
 }
 
@@ -466,18 +429,10 @@ Status WorkflowStore::unblock(const WorkflowId& id, std::string_view step, std::
 
 Result<std::optional<LedgerEntry>> WorkflowStore::ledger(std::string_view link, std::string_view key,
                                                          const Call& call) {
-  std::optional<LedgerEntry> out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        out.reset();
-        TRY_ASSIGN(const Rows rows, transaction.run(kLedger, {link, key}));
-        if (rows.empty()) return {};
-        out = LedgerEntry{std::string(link), std::string(key), DeviceId(rows.text(0, 0)), rows.number(0, 1) != 0,
-                          rows.text(0, 2)};
-        return {};
-      },
-      call));
-  return out;
+  TRY_ASSIGN(const Rows rows, database_.ask(kLedger, {link, key}, call));
+  if (rows.empty()) return std::optional<LedgerEntry>{};
+  return std::optional{LedgerEntry{std::string(link), std::string(key), DeviceId(rows.text(0, 0)),
+                                   rows.number(0, 1) != 0, rows.text(0, 2)}};
 }
 
 Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::string_view cron, SystemTime next,
@@ -488,7 +443,7 @@ Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::stri
         out = next;
         TRY_ASSIGN(const Rows rows, transaction.run(kSchedule, {link}));
         if (!rows.empty() && rows.text(0, 0) == cron) {
-          out = time_of(rows.number(0, 1));
+          out = rows.time(0, 1);
           return {};
         }
         TRY(transaction.run(kPutSchedule, {link, cron, micros(next)}));
@@ -514,12 +469,8 @@ Result<std::optional<Started>> WorkflowStore::fire_schedule(std::string_view lin
 }
 
 Status WorkflowStore::pause(std::string_view lane, Millis span, std::string_view reason, const Call& call) {
-  return database_.write(
-      [&](Transaction& transaction) -> Status {
-        TRY(transaction.run(kPause, {lane, micros(span), reason}));
-        return {};
-      },
-      call);
+  TRY(database_.change(kPause, {lane, micros(span), reason}, call));
+  return {};
 }
 
 Status WorkflowStore::resume(std::string_view lane, const Call& call) {
@@ -533,17 +484,11 @@ Status WorkflowStore::resume(std::string_view lane, const Call& call) {
 }
 
 Result<std::vector<Pause>> WorkflowStore::pauses(const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kPauses, {}, call));
   std::vector<Pause> out;
-  TRY(database_.read(
-      [&](Transaction& transaction) -> Status {
-        out.clear();
-        TRY_ASSIGN(const Rows rows, transaction.run(kPauses, {}));
-        for (size_t row = 0; row < rows.size(); ++row)
-          out.push_back({rows.text(row, 0), rows.text(row, 3), time_of(rows.number(row, 4)),
-                         time_of(rows.number(row, 1)), static_cast<int>(rows.number(row, 2))});
-        return {};
-      },
-      call));
+  for (size_t row = 0; row < rows.size(); ++row)
+    out.push_back({rows.text(row, 0), rows.text(row, 3), rows.time(row, 4), rows.time(row, 1),
+                   static_cast<int>(rows.number(row, 2))});
   return out;
 }
 
