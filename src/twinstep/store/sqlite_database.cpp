@@ -83,10 +83,18 @@ class SqliteTransaction final : public Transaction {
   std::vector<std::string>* channels_;
 };
 
+/// False: the deadline passed or the stop token fired first.
+template <class Condition>
+bool wait_for(std::condition_variable_any& changed, std::unique_lock<std::mutex>& lock, const Call& call,
+              Condition condition) {
+  if (call.deadline == SteadyTime::max()) return changed.wait(lock, call.stop, condition);
+  return changed.wait_until(lock, call.stop, call.deadline, condition);
+}
+
 tl::unexpected<Error> gave_up(const Call& call) {
   if (call.stop.stop_requested())
-    return fail(ErrorKind::kCancelled, "store.cancelled", "stopped before it was written");
-  return fail(ErrorKind::kTimeout, "store.busy", "the state file was too busy to write in time");
+    return fail(ErrorKind::kCancelled, "store.cancelled", "stopped before the state file was free");
+  return fail(ErrorKind::kTimeout, "store.busy", "the state file was too busy; nothing was read or written");
 }
 
 }  // namespace
@@ -162,10 +170,7 @@ Status SqliteDatabase::write(const Body& body, const Call& call) {
   queue_.push_back(&job);
   changed_.notify_all();
   // Waiting for the turn can be given up; once begun, the job refers to this frame and is seen through.
-  const auto begun = [&] { return job.begun; };
-  const bool in_time = call.deadline == SteadyTime::max() ? changed_.wait(lock, call.stop, begun)
-                                                          : changed_.wait_until(lock, call.stop, call.deadline, begun);
-  if (!in_time) {
+  if (!wait_for(changed_, lock, call, [&] { return job.begun; })) {
     std::erase(queue_, &job);
     return gave_up(call);
   }
@@ -176,18 +181,36 @@ Status SqliteDatabase::write(const Body& body, const Call& call) {
 
 Status SqliteDatabase::read(const Body& body, const Call& call) {
   if (!reader_) return write(body, call);
-  std::scoped_lock lock(reader_mutex_);
-  TRY(reader_->sqlite().execute("BEGIN"));
-  SqliteTransaction transaction(*reader_, now(), nullptr);
-  Status outcome;
-  try {
-    outcome = body(transaction);
-  } catch (...) {
-    (void)reader_->sqlite().execute("ROLLBACK");
-    throw;
+  {
+    std::unique_lock lock(mutex_);
+    if (!wait_for(changed_, lock, call, [&] { return !reading_; })) return gave_up(call);
+    reading_ = true;
   }
-  (void)reader_->sqlite().execute("ROLLBACK");
+  Status outcome;
+  std::exception_ptr thrown;
+  try {
+    outcome = read_with(*reader_, body);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  {
+    std::scoped_lock lock(mutex_);
+    reading_ = false;
+    changed_.notify_all();
+  }
+  if (thrown) std::rethrow_exception(thrown);
   return outcome;
+}
+
+Status SqliteDatabase::read_with(Connection& reader, const Body& body) {
+  TRY(reader.sqlite().execute("BEGIN"));
+  SqliteTransaction transaction(reader, now(), nullptr);
+  // Nothing was changed, so that rolling back is all there is to do, whatever comes.
+  struct End {
+    Sqlite& database;
+    ~End() { (void)database.execute("ROLLBACK"); }
+  } end{reader.sqlite()};
+  return body(transaction);
 }
 
 void SqliteDatabase::work(std::stop_token stop) {

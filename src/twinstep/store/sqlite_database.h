@@ -44,6 +44,7 @@ class SqliteDatabase final : public Database {
   SqliteDatabase(std::unique_ptr<Connection> writer, std::unique_ptr<Connection> reader, Clock& clock);
   Status migrate();
   Status begin_time();
+  Status read_with(Connection& reader, const Body& body);
   int64_t now() const;
   void work(std::stop_token stop);
   Status commit_together(const std::deque<Job*>& jobs);
@@ -55,11 +56,11 @@ class SqliteDatabase final : public Database {
   Millis went_back_{0};
   int64_t saved_now_ = 0;  // as last written to the database; of the writer
   std::unique_ptr<Connection> writer_;
-  std::mutex reader_mutex_;             // guards reader_
-  std::unique_ptr<Connection> reader_;  // null: in memory, reads go through the writer
+  std::unique_ptr<Connection> reader_;  // of whoever set reading_; null: in memory, reads go through the writer
 
-  std::mutex mutex_;  // guards queue_, listener_ and every job in the queue
+  std::mutex mutex_;  // guards queue_, reading_, listener_ and every job in the queue
   std::condition_variable_any changed_;
+  bool reading_ = false;
   std::deque<Job*> queue_;
   Listener listener_;
   std::jthread thread_;  // last: uses all above

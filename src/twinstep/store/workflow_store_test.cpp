@@ -473,6 +473,24 @@ TEST(SqliteTime, AClockSetBackBeforeAStartDoesNotHoldUpWhatWaits) {
   for (const char* end : {"", "-wal", "-shm"}) std::filesystem::remove(path + end);
 }
 
+TEST_F(SqliteFile, WhoWaitsForAReaderGivesUpWhenStoppedAndTheNextOneReads) {
+  const auto nothing = [](Transaction&) -> Status { return {}; };
+  std::stop_source stop;
+  Status second;
+  ASSERT_TRUE(database->read(
+      [&](Transaction&) -> Status {
+        std::jthread other([&] { second = database->read(nothing, {SteadyTime::max(), stop.get_token()}); });
+        stop.request_stop();
+        return {};
+      },
+      {}));
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, "store.cancelled");
+  EXPECT_THROW((void)database->read([](Transaction&) -> Status { throw std::runtime_error("bug"); }, {}),
+               std::runtime_error);
+  EXPECT_TRUE(database->read(nothing, {}));
+}
+
 TEST_F(SqliteFile, ADamagedFileSaysSo) {
   database.reset();
   std::filesystem::resize_file(path, 4096);
