@@ -1,0 +1,54 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "twinstep/base/result.h"
+#include "twinstep/http/server.h"
+#include "twinstep/json/json.h"
+
+namespace twinstep::api {
+
+/// The parts of a path that a pattern names, percent-decoded.
+using PathValues = std::map<std::string, std::string, std::less<>>;
+using RouteHandler = std::function<http::ServerResponse(const http::ServerRequest&, const PathValues&)>;
+
+/// Finds the handler for a request.
+///
+/// A pattern's segments are literals, compared without case as ASP.NET does, or `{name}` for any one segment that is
+/// not empty. A trailing slash is the same path. HEAD is answered by GET's handler. A path that is known with another
+/// method is 405 with Allow, any other path 404, both as problem+json.
+///
+/// Threads   add() before the first handle(); handle() from any thread.
+class Router {
+ public:
+  struct Route {
+    std::string method;
+    std::string pattern;  ///< "/api/v1/tasks/{id}"
+  };
+  void add(std::string method, std::string pattern, RouteHandler handler);
+  http::ServerResponse handle(const http::ServerRequest& request) const;
+  /// Every route in the order in which it was added, for the comparison with the OpenAPI description.
+  std::vector<Route> routes() const;
+
+ private:
+  struct Entry {
+    Route route;
+    std::vector<std::string> segments;
+    RouteHandler handler;
+  };
+  std::vector<Entry> entries_;
+};
+
+/// A JSON answer.
+http::ServerResponse reply(int status, const json::value& body);
+/// An RFC 9457 problem: {"type":"about:blank","title","status","detail","code"}. The code is Error::code, stable.
+http::ServerResponse problem(int status, std::string_view code, std::string_view detail);
+/// The status that fits the kind: not found 404, conflict 409, invalid 400, throttled 429, timeout and unavailable 503
+/// with Retry-After, the rest 500.
+http::ServerResponse problem(const Error& error);
+
+}  // namespace twinstep::api

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "twinstep/base/clock.h"
+#include "twinstep/base/rng.h"
+#include "twinstep/config/config.h"
+#include "twinstep/store/workflow_store.h"
+
+/// Who works on the workflows of the store: lanes of threads, leases, retry policies. docs/durability.md says what is
+/// promised; the business rules are in workflows/.
+namespace twinstep::engine {
+
+/// One claim of a workflow, as the business rules see it. The rules run from the top on every claim, skip what saved()
+/// shows to be done, and return how the claim ends.
+///
+/// Threads  one at a time, that of the lane.
+class Attempt {
+ public:
+  Attempt(store::WorkflowStore& store, store::Claimed claimed, Call call, Rng& rng)
+      : store_(store), claimed_(std::move(claimed)), call_(std::move(call)), rng_(rng) {}
+  Attempt(const Attempt&) = delete;
+  Attempt& operator=(const Attempt&) = delete;
+
+  const store::Workflow& workflow() const { return claimed_.workflow; }
+  /// Its stop token fires when the daemon stops and when the lease is lost: whatever is returned then is not recorded,
+  /// another claim begins from the saved steps.
+  const Call& call() const { return call_; }
+  Rng& rng() { return rng_; }
+
+  /// The output of a step that was saved, by this claim or an earlier one. Null = not yet. Good until the next save().
+  const std::string* saved(std::string_view step) const;
+  /// Saves a step, also over its earlier output (a cursor). `what` makes a history line as well.
+  /// Errors  kConflict "store.lease-lost": stop working at once; those of Database.
+  Status save(std::string_view step, std::string output, std::string_view what = {});
+
+  /// A history line, written together with the end of the claim.
+  void note(std::string what, std::string detail = {});
+  /// A ledger entry, likewise.
+  void remember(store::LedgerEntry entry) { ledger_ = std::move(entry); }
+  /// The lane rests for `span` after this claim: every workflow of it would meet the same refusal. `reason` is for the
+  /// one alarm that is raised.
+  void rest_lane(Millis span, std::string reason) { rest_ = Rest{span, std::move(reason)}; }
+
+  // How the claim ends. The rules return what one of these gives.
+  store::Finish done(std::string status);
+  store::Finish failed(std::string status, std::string code);
+  store::Finish cancelled(std::string status);
+  /// Until a person lets it go on (WorkflowStore::unblock), or for `expires`.
+  store::Finish blocked(std::string status, std::string code, Millis expires);
+  /// Again after `wait`, not counted as a try.
+  store::Finish again(Millis wait, std::string status);
+  /// A failed try that counts: again after the policy's wait (doubling from `first` to `cap`, 10 % jitter) or the
+  /// remote's Retry-After. Empty when the policy is used up: count, or sum of the waits asked for. Wall time plays no
+  /// part, so a jump of the clock or a night with the daemon off is nobody's failure.
+  std::optional<store::Finish> retry(const config::RetrySettings& policy, const Error& error, std::string status);
+
+  struct Rest {
+    Millis span{0};
+    std::string reason;
+  };
+  const std::optional<Rest>& rest() const { return rest_; }
+
+ private:
+  store::Finish end(store::State state, std::string status, std::string code = {});
+
+  store::WorkflowStore& store_;
+  store::Claimed claimed_;
+  Call call_;
+  Rng& rng_;
+  std::vector<store::HistoryLine> history_;
+  std::optional<store::LedgerEntry> ledger_;
+  std::optional<Rest> rest_;
+};
+
+/// What is done for the workflows of a lane. A thrown exception counts as an attempt that failed for a bug: the
+/// workflow is tried again an hour later and the exception's text is its status.
+using Work = std::function<store::Finish(Attempt&)>;
+
+}  // namespace twinstep::engine

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "twinstep/engine/attempt.h"
+
+namespace twinstep::engine {
+
+/// One remote in one direction: its workflows, its threads. A slow remote fills its own lane only.
+struct LaneOptions {
+  std::string name;  ///< as in store::NewWorkflow::lane: "external/thingpark", "run/contoso"
+  int threads = 2;
+  Work work;
+};
+
+struct EngineOptions {
+  std::string owner;     ///< of the claims; another one in every process and every start
+  Millis lease{60'000};  ///< how long a claim holds without being renewed; only in a store that is shared
+  Millis poll{30'000};   ///< a lane looks for due work at least so often; hints make it look at once
+  Millis history{30ll * 24 * 3'600'000};  ///< ended workflows are removed after that
+};
+
+/// How a lane stands, for readiness and for people.
+struct LaneState {
+  std::string name;
+  int threads = 0;
+  int busy = 0;
+  std::string trouble;  ///< why it cannot look for work (the store is away); empty = nothing
+};
+
+/// Claims due workflows and has them worked on; renews their leases, takes over those of the dead, expires what was not
+/// approved in time and removes old history.
+///
+/// Threads   any method, any thread. For each lane one that claims and `threads` that work; one that renews leases; one
+///           that keeps house.
+/// Blocking  start() and stop() only.
+class Engine {
+ public:
+  /// All references outlive the engine. The database's listener belongs to it from now on.
+  Engine(store::Database& database, EngineOptions options, Clock& clock, Rng& rng);
+  ~Engine();  ///< stop()
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Before start() only.
+  void add_lane(LaneOptions lane);
+  /// Takes over what a dead process of this machine left and begins to work. Errors  those of the store.
+  Status start(const Call& call);
+  /// Stops claiming, asks every attempt to stop, waits for them and gives back what is not ended. Safe to call twice.
+  void stop();
+
+  store::WorkflowStore& store();
+  std::vector<LaneState> lanes() const;
+  /// How many attempts have ended since start(), of all lanes.
+  uint64_t attempts() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace twinstep::engine
