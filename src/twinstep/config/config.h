@@ -53,6 +53,7 @@ struct External {
 enum class Master { kExternal, kHub };
 enum class Scope { kOwned, kWholeHub };
 enum class Deletes { kDelete, kDisable, kNever };
+enum class Overlap { kSkip, kQueue };                 ///< what a run becomes while another one of its link is active
 enum class IdSpelling { kAsListed, kUpper, kLower };  ///< of DevEUI-shaped ids when a hub device is created
 
 /// "10%" of something, or an absolute number.
@@ -82,7 +83,8 @@ struct Link {
   bool include_modules = false;       ///< also manage devices with modules
   bool include_certificates = false;  ///< also manage devices with X.509 authentication
   IdSpelling id_spelling = IdSpelling::kAsListed;
-  Millis plan_lifetime{24 * 3600 * 1000};
+  Millis plan_lifetime{24 * 3600 * 1000};  ///< how long a plan may be applied, and a blocked run approved
+  Overlap overlap = Overlap::kSkip;
   bool events = false;  ///< the hub's events are acted on: master hub, and the link of the sample's variables
 };
 
@@ -104,6 +106,8 @@ struct Serve {
   std::string listen = "127.0.0.1:8080";      ///< webhook and API
   std::string operations = "127.0.0.1:8081";  ///< health
   Millis history{30ll * 24 * 3600 * 1000};    ///< how long ended runs and tasks are kept
+  std::string tls_certificate;                ///< PEM file of `listen`; empty = plain HTTP
+  std::string tls_key;                        ///< PEM file
 };
 
 struct Config {

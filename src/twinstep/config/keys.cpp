@@ -178,9 +178,14 @@ const Section& link_keys() {
        .description = "spelling of DevEUI-shaped ids of new devices",
        .choices = {"as-listed", "upper", "lower"},
        .otherwise = "as-listed"},
+      {.name = "overlap",
+       .type = KeyType::kChoice,
+       .description = "what a run becomes while another one of the link is active",
+       .choices = {"skip", "queue"},
+       .otherwise = "skip"},
       {.name = "plan_lifetime",
        .type = KeyType::kDuration,
-       .description = "a plan is refused after that",
+       .description = "a plan is refused after that, and a blocked run ends",
        .otherwise = json::value(duration_text(defaults.plan_lifetime))},
   }};
   return section;
@@ -225,6 +230,8 @@ const Section& serve_keys() {
        .type = KeyType::kDuration,
        .description = "how long ended runs and tasks are kept; at least 1s",
        .otherwise = json::value(duration_text(defaults.history))},
+      {.name = "tls_certificate", .description = "PEM file: listen speaks TLS"},
+      {.name = "tls_key", .description = "PEM file of the certificate's key"},
   }};
   return section;
 }
