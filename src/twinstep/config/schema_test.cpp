@@ -150,8 +150,8 @@ TEST_F(ConfigSchema, ExactlyTheRequiredKeysMayNotBeLeftOut) {
     if (!properties) return;
     for (const auto& entry : properties->as_object()) {
       const std::string key(entry.key());
-      // Links need what they name, and a client secret needs the keys beside it; a schema cannot say so.
-      if (path.empty() || path.ends_with("/entra")) continue;
+      // Links need what they name, and a client secret or certificate the keys beside it; a schema cannot say so.
+      if (path.empty() || path.ends_with("/entra") || path.ends_with("/serve")) continue;
       bool required = false;
       if (const auto* list = one.if_contains("required"))
         for (const auto& name : list->as_array()) required = required || name == json::value(key);

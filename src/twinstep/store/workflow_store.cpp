@@ -60,6 +60,8 @@ constexpr std::string_view kHistory = "SELECT at, what, detail FROM history WHER
 constexpr std::string_view kNextQueued =
     "UPDATE workflow SET state = 'waiting', due = {now}, updated = {now} WHERE id = "
     "(SELECT id FROM workflow WHERE key = $1 AND state = 'queued' ORDER BY created, id LIMIT 1) RETURNING lane";
+constexpr std::string_view kAskedToCancel =
+    "SELECT id FROM workflow WHERE state = 'running' AND owner = $1 AND cancel_asked = 1";
 constexpr std::string_view kRescue =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running' AND lease_until < {now} RETURNING lane";
@@ -306,6 +308,13 @@ Result<State> WorkflowStore::finish(const Workflow& claim, const Finish& finish,
       },
       call));
   return now;
+}
+
+Result<std::vector<WorkflowId>> WorkflowStore::asked_to_cancel(std::string_view owner, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kAskedToCancel, {owner}, call));
+  std::vector<WorkflowId> out;
+  for (size_t row = 0; row < rows.size(); ++row) out.emplace_back(rows.text(row, 0));
+  return out;
 }
 
 Result<int64_t> WorkflowStore::rescue(const Call& call) {

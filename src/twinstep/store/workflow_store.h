@@ -126,6 +126,8 @@ class WorkflowStore {
                    const Call& call);
   /// Gives the state that it has now: as asked, kWaiting when a newer hint was merged, kCancelled when a person asked.
   Result<State> finish(const Workflow& claim, const Finish& finish, const Call& call);
+  /// Which of the owner's running workflows a person wants to end.
+  Result<std::vector<WorkflowId>> asked_to_cancel(std::string_view owner, const Call& call);
   /// Makes workflows due whose leases ran out.
   Result<int64_t> rescue(const Call& call);
   /// When the lane has something to do next, from now; empty = nothing waits.
