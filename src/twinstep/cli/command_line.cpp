@@ -79,6 +79,14 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   add_link(*check, out);
   check->footer(kExitCodes);
 
+  auto* serve = app.add_subcommand(
+      "serve", "the daemon: takes the hub's events, keeps devices in step in real time and by schedule");
+  serve->add_option("--listen", out.listen, "ADDRESS:PORT of webhook and API; else serve.listen");
+  serve->add_option("--operations", out.operations, "ADDRESS:PORT of health; else serve.operations");
+  serve->footer(
+      "SIGTERM ends it at the next safe point, SIGHUP makes it read its configuration again, kill -9 loses nothing.\n"
+      "Example: twinstep --store sqlite:/var/lib/twinstep/twinstep.db serve --listen 127.0.0.1:8080");
+
   auto* config = app.add_subcommand("config", "look at the configuration");
   config->require_subcommand(1);
   config->add_subcommand("check", "validate it; contacts nothing");

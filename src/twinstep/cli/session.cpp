@@ -54,7 +54,7 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
   std::error_code ignored;
   const auto temporary = std::filesystem::temp_directory_path(ignored);
   session->context = std::make_unique<workflows::LinkContext>(workflows::LinkContext{
-      config, *chosen, *session->services.hub_config, *session->services.hub, session->services.blobs.get(),
+      config, *chosen, *session->services.hub_config, *session->services.hub.client, session->services.blobs.get(),
       *session->services.external, *session->state, real_clock(), Rng::real(), *session->progress,
       temporary.empty() ? std::string("/tmp") : temporary.string()});
   return session;

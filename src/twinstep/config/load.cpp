@@ -396,6 +396,9 @@ class Loader {
             fmt::format("hub {}: time_factor (TWINSTEP_TIME_FACTOR) is for a simulated hub, and {} is a real one",
                         hub.name, hub.host));
     }
+    for (const auto& [name, text] :
+         {std::pair{"serve.listen", out_.config.serve.listen}, {"serve.operations", out_.config.serve.operations}})
+      if (auto address = parse_listen(text); !address) return fail_within(std::move(address), name);
     for (const Link& link : out_.config.links) {
       if (!out_.config.find_hub(link.hub))
         return fail(ErrorKind::kInvalid, "config.unknown-name",

@@ -98,4 +98,25 @@ Result<std::string> hub_host(const Secret& connection_string) {
                   missing));
 }
 
+bool ListenAddress::loopback() const { return address.starts_with("127.") || address == "::1"; }
+
+Result<ListenAddress> parse_listen(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  ListenAddress out;
+  std::string_view host = text.substr(0, colon);
+  const bool bracketed = host.size() > 2 && host.starts_with('[') && host.ends_with(']');
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  unsigned port = 0;
+  const std::string_view digits = colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
+  const auto [end, wrong] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  const bool good_port =
+      !digits.empty() && wrong == std::errc{} && end == digits.data() + digits.size() && port < 65536;
+  if (host.empty() || !good_port || (!bracketed && host.find(':') != std::string_view::npos))
+    return fail(ErrorKind::kInvalid, "config.bad-address",
+                fmt::format("'{}' is not ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080", text));
+  out.address = host == "localhost" ? "127.0.0.1" : std::string(host);
+  out.port = static_cast<uint16_t>(port);
+  return out;
+}
+
 }  // namespace twinstep::config

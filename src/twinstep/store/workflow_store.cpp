@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "twinstep/base/crash_point.h"
+
 namespace twinstep::store {
 namespace {
 
@@ -232,6 +234,7 @@ Result<std::vector<Started>> WorkflowStore::start(const std::vector<NewWorkflow>
           TRY_ASSIGN(const Started started, start_one(transaction, workflow));
           out.push_back(started);
         }
+        crash_point("intake.before-commit");
         return {};
       },
       call));
