@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "twinstep/azure/iothub_client.h"
 
@@ -21,6 +22,7 @@ class FakeHub final : public azure::IotHubClient {
     std::string key = "hub-made";
   };
   std::map<std::string, Device> devices;
+  std::set<std::string> edge_devices;
   std::vector<azure::Job> job_list;
   int job_creations = 0;
   int cancelled_jobs = 0;
@@ -93,6 +95,7 @@ class FakeHub final : public azure::IotHubClient {
     out.id = id;
     out.etag = twin_etag(found->second);
     out.tags = found->second.tags;
+    out.edge = edge_devices.contains(id.value);
     return out;
   }
   Result<azure::Twin> patch_tags(const DeviceId& id, const json::object& tags, const Etag& etag,
