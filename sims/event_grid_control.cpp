@@ -21,6 +21,9 @@ http::ServerResponse refuse(int status, std::string_view why) { return answer(js
 
 json::object EventGridSim::shown(const Subscription& s) const {
   static constexpr const char* kStates[] = {"Creating", "AwaitingManualAction", "Succeeded", "Failed"};
+  json::value handshake_due;  // simulated seconds from now
+  if (s.handshake_due && !s.handshaking)
+    handshake_due = std::chrono::duration<double>(*s.handshake_due - clock_.steady_now()).count();
   json::object answers;
   for (const auto& [key, n] : s.counts.answers) answers[key] = n;
   const std::string& url = s.settings.endpoint;  // its query is a secret
@@ -30,6 +33,7 @@ json::object EventGridSim::shown(const Subscription& s) const {
           {"state", kStates[static_cast<size_t>(s.state)]},
           {"handshake", s.handshake},
           {"handshakes", s.handshakes},
+          {"handshakeDue", std::move(handshake_due)},
           {"pending", s.queue.size() + s.in_flight},
           {"delivered", s.counts.delivered},
           {"retried", s.counts.retried},
@@ -42,11 +46,20 @@ json::object EventGridSim::shown(const Subscription& s) const {
           {"answers", std::move(answers)}};
 }
 
-json::array EventGridSim::subscriptions() const {
-  std::scoped_lock lock(mutex_);
+json::array EventGridSim::all_shown() const {
   json::array all;
   for (const Shared& s : subscriptions_) all.push_back(shown(*s));
   return all;
+}
+
+json::array EventGridSim::subscriptions() const {
+  std::scoped_lock lock(mutex_);
+  return all_shown();
+}
+
+bool EventGridSim::wait_until(const std::function<bool(const json::array&)>& done) {
+  std::unique_lock lock(mutex_);
+  return idle_.wait_for(lock, std::chrono::seconds{30}, [&] { return done(all_shown()); });
 }
 
 json::array EventGridSim::dead_letters(const Subscription& s) const {

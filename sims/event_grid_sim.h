@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -57,6 +58,8 @@ class EventGridSim {
 
   /// Waits until no event is pending and no handshake goes on; one that waits for a person does not go on.
   void wait_idle();
+  /// Waits until `done` holds for what subscriptions() shows. False = not within half a minute of the machine's time.
+  bool wait_until(const std::function<bool(const json::array& subscriptions)>& done);
 
  private:
   enum class State : uint8_t { kCreating, kAwaitingManualAction, kSucceeded, kFailed };
@@ -112,6 +115,7 @@ class EventGridSim {
   http::Request request_to(const Subscription& s, EventMessage message, int delivery_count) const;
   Shared find(std::string_view name) const;
   json::object shown(const Subscription& s) const;
+  json::array all_shown() const;
   json::array dead_letters(const Subscription& s) const;
   http::ServerResponse validate_by_hand(std::string_view name, const std::string& code);
   void wake();  ///< something to do has come, or is due sooner
