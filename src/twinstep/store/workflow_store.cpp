@@ -101,6 +101,8 @@ constexpr std::string_view kPutLedger =
     "ON CONFLICT (link, key) DO UPDATE SET device = excluded.device, present = excluded.present, "
     "tags = excluded.tags, updated = excluded.updated";
 constexpr std::string_view kLedger = "SELECT device, present, tags FROM ledger WHERE link = $1 AND key = $2";
+constexpr std::string_view kLedgerCount = "SELECT count(*) FROM ledger WHERE link = $1 AND present = 1";
+constexpr size_t kKeysAtOnce = 100;
 constexpr std::string_view kSchedule = "SELECT cron, next FROM schedule WHERE link = $1";
 constexpr std::string_view kPutSchedule =
     "INSERT INTO schedule (link, cron, next) VALUES ($1, $2, $3) "
@@ -145,6 +147,13 @@ std::map<std::string, std::string> steps_of(const Rows& rows) {
   std::map<std::string, std::string> out;
   for (size_t row = 0; row < rows.size(); ++row) out[rows.text(row, 0)] = rows.text(row, 1);
   return out;
+}
+
+/// One text for any number of keys, so that it is prepared once: $2 and following are kKeysAtOnce of them.
+std::string made_outside_sql() {
+  std::string out = "SELECT key, device FROM ledger WHERE link = $1 AND present = 1 AND key IN (";
+  for (size_t i = 0; i < kKeysAtOnce; ++i) out += fmt::format("{}${}", i > 0 ? ", " : "", i + 2);
+  return out + ")";
 }
 
 tl::unexpected<Error> lease_lost(const Workflow& claim) {
@@ -199,6 +208,15 @@ Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
   return fail(ErrorKind::kUnavailable, "store.contended", fmt::format("{}: too many replicas at once", want.key));
 }
 
+Result<std::vector<Started>> start_all(Transaction& transaction, const std::vector<NewWorkflow>& workflows) {
+  std::vector<Started> out;
+  for (const NewWorkflow& workflow : workflows) {
+    TRY_ASSIGN(const Started started, start_one(transaction, workflow));
+    out.push_back(started);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string_view to_string(State state) { return kStates[static_cast<size_t>(state)]; }
@@ -229,11 +247,7 @@ Result<std::vector<Started>> WorkflowStore::start(const std::vector<NewWorkflow>
   std::vector<Started> out;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
-        out.clear();
-        for (const NewWorkflow& workflow : workflows) {
-          TRY_ASSIGN(const Started started, start_one(transaction, workflow));
-          out.push_back(started);
-        }
+        TRY_ASSIGN(out, start_all(transaction, workflows));
         crash_point("intake.before-commit");
         return {};
       },
@@ -288,6 +302,23 @@ Status WorkflowStore::save_step(const Workflow& claim, std::string_view name, st
         return {};
       },
       call);
+}
+
+Result<std::vector<Started>> WorkflowStore::start_with_step(const Workflow& claim, std::string_view name,
+                                                            std::string_view output,
+                                                            const std::vector<NewWorkflow>& workflows,
+                                                            const Call& call) {
+  std::vector<Started> out;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows ours, transaction.run(kOurs, {claim.id.value, claim.epoch}));
+        if (ours.affected == 0) return lease_lost(claim);
+        TRY(transaction.run(kSaveStep, {claim.id.value, name, output}));
+        TRY_ASSIGN(out, start_all(transaction, workflows));
+        return {};
+      },
+      call));
+  return out;
 }
 
 Result<State> WorkflowStore::finish(const Workflow& claim, const Finish& finish, const Call& call) {
@@ -445,6 +476,35 @@ Result<std::optional<LedgerEntry>> WorkflowStore::ledger(std::string_view link, 
   if (rows.empty()) return std::optional<LedgerEntry>{};
   return std::optional{LedgerEntry{std::string(link), std::string(key), DeviceId(rows.text(0, 0)),
                                    rows.number(0, 1) != 0, rows.text(0, 2)}};
+}
+
+Result<std::vector<DeviceId>> WorkflowStore::made_outside(std::string_view link, const std::vector<std::string>& keys,
+                                                          const Call& call) {
+  static const std::string sql = made_outside_sql();
+  std::vector<DeviceId> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.assign(keys.size(), DeviceId());
+        for (size_t begin = 0; begin < keys.size(); begin += kKeysAtOnce) {
+          const size_t end = std::min(begin + kKeysAtOnce, keys.size());
+          std::vector<Value> values{link};
+          for (size_t i = 0; i < kKeysAtOnce; ++i)
+            values.emplace_back(std::string_view(keys[std::min(begin + i, end - 1)]));
+          TRY_ASSIGN(const Rows rows, transaction.run(sql, values));
+          std::map<std::string_view, size_t> found;
+          for (size_t row = 0; row < rows.size(); ++row) found[rows.text(row, 0)] = row;
+          for (size_t i = begin; i < end; ++i)
+            if (const auto at = found.find(keys[i]); at != found.end()) out[i] = DeviceId(rows.text(at->second, 1));
+        }
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<int64_t> WorkflowStore::ledger_count(std::string_view link, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kLedgerCount, {link}, call));
+  return rows.number(0, 0);
 }
 
 Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::string_view cron, SystemTime next,

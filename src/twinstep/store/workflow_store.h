@@ -124,6 +124,10 @@ class WorkflowStore {
   /// Saves a step's output, with a history line when `what` is not empty.
   Status save_step(const Workflow& claim, std::string_view name, std::string_view output, std::string_view what,
                    const Call& call);
+  /// Saves a step and starts workflows, as start() does, together or not at all: a claim that hands work on in pages
+  /// saves how far it is, and one that lost its lease hands on nothing.
+  Result<std::vector<Started>> start_with_step(const Workflow& claim, std::string_view name, std::string_view output,
+                                               const std::vector<NewWorkflow>& workflows, const Call& call);
   /// Gives the state that it has now: as asked, kWaiting when a newer hint was merged, kCancelled when a person asked.
   Result<State> finish(const Workflow& claim, const Finish& finish, const Call& call);
   /// Which of the owner's running workflows a person wants to end.
@@ -150,6 +154,11 @@ class WorkflowStore {
   Status unblock(const WorkflowId& id, std::string_view step, std::string_view output, const Call& call);
 
   Result<std::optional<LedgerEntry>> ledger(std::string_view link, std::string_view key, const Call& call);
+  /// For each key how the hub spelled the device, when the ledger says that it is outside; else an empty id.
+  Result<std::vector<DeviceId>> made_outside(std::string_view link, const std::vector<std::string>& keys,
+                                             const Call& call);
+  /// How many devices of the link the ledger says to be outside.
+  Result<int64_t> ledger_count(std::string_view link, const Call& call);
 
   /// Sets the link's next firing when there is none or the expression changed. Gives the one in force.
   Result<SystemTime> plan_schedule(std::string_view link, std::string_view cron, SystemTime next, const Call& call);

@@ -87,6 +87,44 @@ TEST_P(WorkflowContract, AStartedWorkflowIsClaimedOnceAndEndsOnce) {
   EXPECT_EQ(again.error().code, "store.lease-lost");
 }
 
+TEST_P(WorkflowContract, TheLedgerTellsOfManyKeysWhichDevicesAreOutside) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < 250; ++i) {
+    keys.push_back(fmt::format("K{:03}", i));
+    if (i % 2 == 1) continue;  // never made outside
+    start(task("device/" + keys.back()));
+    Finish done;
+    done.ledger = LedgerEntry{"link", keys.back(), DeviceId(fmt::format("k-{:03}", i)), i % 4 == 0, "{}"};
+    ASSERT_EQ(end(claim(1).at(0), done), State::kDone);
+  }
+  keys.push_back("K000");
+  const auto outside = store->made_outside("link", keys, call).value();
+  ASSERT_EQ(outside.size(), keys.size());
+  for (size_t i = 0; i < 250; ++i) EXPECT_EQ(outside[i].value, i % 4 == 0 ? fmt::format("k-{:03}", i) : "") << i;
+  EXPECT_EQ(outside.back().value, "k-000");
+  EXPECT_EQ(store->ledger_count("link", call).value(), 63);
+  EXPECT_EQ(store->ledger_count("other", call).value(), 0);
+  EXPECT_EQ(store->made_outside("other", {"K000"}, call).value().at(0).value, "");
+  EXPECT_TRUE(store->made_outside("link", {}, call)->empty());
+}
+
+TEST_P(WorkflowContract, AClaimHandsWorkOnTogetherWithItsCursorOrNotAtAll) {
+  const auto sweep = start(task("sweep/a"));
+  const auto claimed = claim();
+  const auto started =
+      store->start_with_step(claimed.at(0).workflow, "cursor", "1", {task("device/a"), task("device/b")}, call);
+  ASSERT_TRUE(started);
+  EXPECT_EQ(started->size(), 2u);
+  EXPECT_EQ(store->steps(sweep.id, call)->at("cursor"), "1");
+  Workflow lost = claimed.at(0).workflow;
+  --lost.epoch;
+  const auto refused = store->start_with_step(lost, "cursor", "2", {task("device/c")}, call);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "store.lease-lost");
+  EXPECT_EQ(store->steps(sweep.id, call)->at("cursor"), "1");
+  EXPECT_EQ(claim().size(), 2u);
+}
+
 TEST_P(WorkflowContract, AnEventThatIsKnownStartsNothing) {
   const auto first = start(task("device/a", "event-1"));
   end(claim().at(0));

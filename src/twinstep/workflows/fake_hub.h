@@ -125,7 +125,11 @@ class FakeHub final : public azure::IotHubClient {
   }
   bool bulk_answer_lost = false;
 
-  Result<azure::QueryPage> query(std::string_view, int, std::string_view, const Call&) override {
+  /// Answers a query, given its text and continuation; else nothing is found.
+  std::function<Result<azure::QueryPage>(std::string_view text, std::string_view continuation)> on_query;
+
+  Result<azure::QueryPage> query(std::string_view text, int, std::string_view continuation, const Call&) override {
+    if (on_query) return on_query(text, continuation);
     return azure::QueryPage{"[]", "Twin", ""};
   }
   Result<std::vector<std::string>> modules_of(const DeviceId&, const Call&) override {
