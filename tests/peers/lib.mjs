@@ -224,8 +224,8 @@ export class Scene {
       port: where.listen,
       address: `http://127.0.0.1:${where.listen}`,
       operations: `http://127.0.0.1:${where.operations}`,
-      stop: async (signal = 'SIGTERM') => {
-        if (daemon.child.exitCode === null && daemon.child.signalCode === null) daemon.child.kill(signal);
+      stop: async (signal) => {  // also called by the test runner, with its context
+        if (daemon.child.exitCode === null && daemon.child.signalCode === null) daemon.child.kill(typeof signal === 'string' ? signal : 'SIGTERM');
         return daemon.ended;
       },
     });

@@ -51,6 +51,7 @@ class ConfigSchema : public testing::Test {
     if (key == "client_secret") return "hush";
     if (key == "schedule") return "0 * * * *";
     if (key == "zone") return "Europe/Berlin";
+    if (key == "listen" || key == "operations") return "127.0.0.1:0";
     if (const auto* any = one.if_contains("anyOf")) return sample(any->as_array().at(1), key);
     if (const auto* choices = one.if_contains("enum")) return choices->as_array().at(0);
     const json::value& kind = one.at("type");

@@ -103,7 +103,7 @@ void Lane::claim_loop(std::stop_token stop) {
       if (claimed) {
         for (store::Claimed& one : *claimed) {
           auto source = claims_.add(one.workflow.id, sent);
-          queue_.push_back({std::move(one), std::move(source)});
+          queue_.push_back({std::move(one), std::move(source), sent});
           --free_;
         }
       }
@@ -143,10 +143,10 @@ void Lane::work_loop() {
 }
 
 void Lane::work_on(Job job) {
-  const store::Workflow claim = job.claimed.workflow;
-  Attempt attempt(store_, std::move(job.claimed), {SteadyTime::max(), job.stop.get_token()}, rng_);
+  const store::Workflow claim = job.claim.workflow;
+  Attempt attempt(store_, std::move(job.claim), {SteadyTime::max(), job.stop.get_token()}, rng_);
   const store::Finish finish = attempt_of(attempt);
-  settle_rest(attempt.rest(), finish.state == store::State::kDone);
+  settle_rest(attempt.rest(), job.claimed, finish.state == store::State::kDone);
   record(claim, finish);
   claims_.remove(claim.id);
   ++attempts_;
@@ -188,18 +188,21 @@ void Lane::record(const store::Workflow& claim, const store::Finish& finish) {
   }
 }
 
-void Lane::settle_rest(const std::optional<Attempt::Rest>& rest, bool good) {
+void Lane::settle_rest(const std::optional<Attempt::Rest>& rest, SteadyTime claimed, bool good) {
   if (rest) {
     Millis span = rest->span;
+    int before = 0;
     {
       std::scoped_lock lock(mutex_);
-      for (int i = 0; i < rests_ && span < kLongestRest; ++i) span *= 2;
-      ++rests_;
+      // What was at work when the rest began meets the same refusal: that is no second one.
+      if (rests_ > 0 && claimed < rested_) return;
+      before = rests_++;
+      rested_ = clock_.steady_now();
     }
-    span = std::min(span, std::max(rest->span, kLongestRest));
-    const auto level = rest->alarm ? spdlog::level::err : spdlog::level::info;
-    spdlog::log(level, "lane.rests lane={} for=\"{}\" reason=\"{}\"", options_.name, format_duration(span),
-                rest->reason);
+    for (int i = 0; i < before && span < kLongestRest; ++i) span = std::min(span * 2, kLongestRest);
+    const bool alarm = rest->alarm && before == 0;
+    spdlog::log(alarm ? spdlog::level::err : spdlog::level::info, "lane.{} lane={} for=\"{}\" reason=\"{}\"",
+                before == 0 ? "rests" : "rests_on", options_.name, format_duration(span), rest->reason);
     const Call call{clock_.steady_now() + kStoreTime, {}};
     if (auto paused = store_.pause(options_.name, span, rest->reason, call); !paused)
       spdlog::warn("lane.pause_not_kept lane={} reason=\"{}\"", options_.name, paused.error().what);

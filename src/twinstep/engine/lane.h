@@ -36,15 +36,16 @@ class Lane {
 
  private:
   struct Job {
-    store::Claimed claimed;
+    store::Claimed claim;
     std::stop_source stop;
+    SteadyTime claimed;  ///< when the claim was asked for
   };
   void claim_loop(std::stop_token stop);
   void work_loop();
   void work_on(Job job);
   store::Finish attempt_of(Attempt& attempt);
   void record(const store::Workflow& claim, const store::Finish& finish);
-  void settle_rest(const std::optional<Attempt::Rest>& rest, bool good);
+  void settle_rest(const std::optional<Attempt::Rest>& rest, SteadyTime claimed, bool good);
 
   const LaneOptions options_;
   store::WorkflowStore& store_;
@@ -61,6 +62,7 @@ class Lane {
   bool hinted_ = true;   // look at once
   bool closed_ = false;  // no more work comes
   int rests_ = 0;        // in a row; while not 0, one workflow at a time finds out whether all may go on
+  SteadyTime rested_{};  // when the last one began
   std::string trouble_;
   std::jthread claimer_;
   std::vector<std::jthread> workers_;
