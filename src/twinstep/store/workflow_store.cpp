@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 namespace twinstep::store {
 namespace {
@@ -24,7 +25,7 @@ constexpr std::string_view kInsert =
     "VALUES ($1, $2, $3, $4, $5, {now} + $6, $7, $8, $9, {now}, {now}, CASE WHEN $10 = 1 THEN {now} END) "
     "ON CONFLICT DO NOTHING";
 constexpr std::string_view kActive =
-    "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked')";
+    "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked') {for update}";
 constexpr std::string_view kMerge =
     "UPDATE workflow SET input = $2, generation = generation + 1, attempt = 0, waited = 0, updated = {now}, "
     "due = CASE WHEN state = 'waiting' AND due > {now} + $3 THEN {now} + $3 ELSE due END WHERE id = $1";
@@ -59,7 +60,9 @@ constexpr std::string_view kAddHistory =
 constexpr std::string_view kHistory = "SELECT at, what, detail FROM history WHERE workflow = $1 ORDER BY seq";
 constexpr std::string_view kNextQueued =
     "UPDATE workflow SET state = 'waiting', due = {now}, updated = {now} WHERE id = "
-    "(SELECT id FROM workflow WHERE key = $1 AND state = 'queued' ORDER BY created, id LIMIT 1) RETURNING lane";
+    "(SELECT id FROM workflow WHERE key = $1 AND state = 'queued' ORDER BY created, id LIMIT 1) "
+    "AND NOT EXISTS (SELECT 1 FROM workflow o WHERE o.key = $1 AND o.state IN ('waiting', 'running', 'blocked')) "
+    "RETURNING lane";
 constexpr std::string_view kRescue =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running' AND lease_until < {now} RETURNING lane";
@@ -100,7 +103,7 @@ constexpr std::string_view kLedger = "SELECT device, present, tags FROM ledger W
 constexpr std::string_view kSchedule = "SELECT cron, next FROM schedule WHERE link = $1";
 constexpr std::string_view kPutSchedule =
     "INSERT INTO schedule (link, cron, next) VALUES ($1, $2, $3) "
-    "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next";
+    "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next WHERE schedule.cron <> excluded.cron";
 constexpr std::string_view kFire = "UPDATE schedule SET next = $3 WHERE link = $1 AND next = $2";
 constexpr std::string_view kPause =
     "INSERT INTO pause (lane, until, tries, reason, since) VALUES ($1, {now} + $2, 1, $3, {now}) "
@@ -177,12 +180,13 @@ Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
       transaction.notify(want.lane);
       return Started{Started::kStarted, want.id};
     }
+    // Locked, so that it cannot end before our hint is in it or our queued one is there to follow it.
+    TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
+    if (active.empty()) continue;  // it ended between the two statements: another replica's commit
     if (want.on_busy == OnBusy::kQueue) {
       TRY(insert(State::kQueued));
       return Started{Started::kQueued, want.id};
     }
-    TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
-    if (active.empty()) continue;  // it ended between the two statements: another replica's commit
     const WorkflowId joined(active.text(0, 0));
     if (want.on_busy == OnBusy::kMerge) {
       const std::string input = want.merge ? want.merge(active.text(0, 1)) : want.input;
@@ -222,13 +226,17 @@ Result<int64_t> WorkflowStore::begin(const Call& call) {
 }
 
 Result<std::vector<Started>> WorkflowStore::start(const std::vector<NewWorkflow>& workflows, const Call& call) {
+  // Every replica takes the keys in the same order: then two that start the same ones wait for each other, and there is
+  // no deadlock, which would take PostgreSQL a second to find.
+  std::vector<size_t> order(workflows.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return workflows[a].key < workflows[b].key; });
   std::vector<Started> out;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
-        out.clear();
-        for (const NewWorkflow& workflow : workflows) {
-          TRY_ASSIGN(const Started started, start_one(transaction, workflow));
-          out.push_back(started);
+        out.assign(workflows.size(), {});
+        for (const size_t at : order) {
+          TRY_ASSIGN(out[at], start_one(transaction, workflows[at]));
         }
         return {};
       },
@@ -441,12 +449,13 @@ Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::stri
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
         out = next;
-        TRY_ASSIGN(const Rows rows, transaction.run(kSchedule, {link}));
-        if (!rows.empty() && rows.text(0, 0) == cron) {
-          out = rows.time(0, 1);
-          return {};
+        TRY_ASSIGN(Rows rows, transaction.run(kSchedule, {link}));
+        if (rows.empty() || rows.text(0, 0) != cron) {
+          // Changes nothing when another replica has set it meanwhile: it may have fired already.
+          TRY(transaction.run(kPutSchedule, {link, cron, micros(next)}));
+          TRY_ASSIGN(rows, transaction.run(kSchedule, {link}));
         }
-        TRY(transaction.run(kPutSchedule, {link, cron, micros(next)}));
+        out = rows.time(0, 1);
         return {};
       },
       call));
