@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "twinstep/store/migrations.h"
+#include "twinstep/store/pg_database.h"
 #include "twinstep/store/sqlite_database.h"
 
 namespace twinstep::store {
@@ -55,9 +56,9 @@ Result<Rows> Database::change(std::string_view sql, std::initializer_list<Value>
 Result<std::unique_ptr<Database>> open_database(const std::string& store, Clock& clock) {
   constexpr std::string_view kSqlite = "sqlite:";
   if (store.starts_with(kSqlite)) return SqliteDatabase::open(store.substr(kSqlite.size()), clock);
-  return fail(
-      ErrorKind::kInvalid, "store.name",
-      "store: expected sqlite:PATH or postgresql://USER@HOST/DATABASE, not " + store.substr(0, store.find(':')));
+  if (PgAddress::is_one(store)) return PgDatabase::open(store, clock);
+  return fail(ErrorKind::kInvalid, "store.name",
+              "store: expected sqlite:PATH or postgresql://USER@HOST/DATABASE, which begins with neither");
 }
 
 }  // namespace twinstep::store
