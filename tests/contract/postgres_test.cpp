@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "postgres_subject.h"
+#include "twinstep/store/link_lock.h"
 #include "twinstep/store/migrations.h"
 #include "twinstep/store/pg_address.h"
 #include "twinstep/store/pg_connection.h"
@@ -320,6 +321,21 @@ TEST_F(Postgres, AnErrorInTheBodyThatNobodyMindsDoesNotCommitTheRest) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, "store.refused");
   EXPECT_TRUE(one->ask("SELECT 1 FROM meta WHERE name = 'x'", {}, {})->empty());
+}
+
+TEST_F(Postgres, OneProcessWorksOnALinkUntilItsConnectionEnds) {
+  auto held = std::optional(LinkLock::take(uri, "a", real_clock()).value());
+  const auto refused = LinkLock::take(uri, "a", real_clock());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "link.busy");
+  EXPECT_TRUE(LinkLock::take(uri, "b", real_clock()));
+  EXPECT_TRUE(LinkLock::take(server.fresh(), "a", real_clock())) << "another schema is another store";
+  held.reset();
+  // The server lets go when it has noticed that the connection is closed.
+  const auto limit = real_clock().steady_now() + 20s;
+  bool again = false;
+  while (!again && real_clock().steady_now() < limit) again = LinkLock::take(uri, "a", real_clock()).has_value();
+  EXPECT_TRUE(again);
 }
 
 TEST(PostgresAddress, NoErrorTellsThePassword) {

@@ -42,17 +42,21 @@ std::string find_bin() {
   throw std::runtime_error("no PostgreSQL server is installed (scripts/setup --for test)");
 }
 
+/// Below the ports that the system gives to clients: one of those would be taken while the server is stopped, be it by
+/// a client that tries to reach it and so connects to itself.
 int free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  auto* const any = reinterpret_cast<sockaddr*>(&address);
-  if (::bind(fd, any, size) != 0 || ::getsockname(fd, any, &size) != 0)
-    throw std::runtime_error("no free port on 127.0.0.1");
-  ::close(fd);
-  return ntohs(address.sin_port);
+  for (int tries = 0; tries < 1000; ++tries) {
+    const int port = 15'000 + (::getpid() * 7 + tries) % 15'000;
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const bool free = ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    ::close(fd);
+    if (free) return port;
+  }
+  throw std::runtime_error("no free port on 127.0.0.1");
 }
 
 /// The processes whose parent is `parent`.

@@ -132,10 +132,9 @@ Result<LinkServices> open_external(const config::Config& config, const config::E
   return out;
 }
 
-std::string state_path(const config::Config& config) {
-  if (!config.store.empty()) return config.store.substr(std::string_view("sqlite:").size());
-  if (!config.state_folder.empty()) return config.state_folder + "/twinstep.db";
-  return "twinstep.db";
+Secret store_of(const config::Config& config) {
+  if (!config.store.empty()) return config.store;
+  return Secret("sqlite:" + (config.state_folder.empty() ? "" : config.state_folder + "/") + "twinstep.db");
 }
 
 }  // namespace twinstep::app

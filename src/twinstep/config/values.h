@@ -27,6 +27,13 @@ Result<Limit> parse_limit(std::string_view text);
 /// Blocking: reads the file. Errors  "config.secret-missing", naming the reference and never its value.
 Result<Secret> resolve_secret(std::string_view text, const EnvironmentLookup& environment);
 
+/// Says whether a store is named in one of the forms that there are.
+/// Errors  "config.store", without the text: it may hold a password.
+Status check_store(const Secret& store);
+
+/// The store for people: a PostgreSQL URI without its password.
+std::string store_text(const Secret& store);
+
 /// The host of an IoT Hub connection string that has HostName, SharedAccessKeyName and SharedAccessKey.
 /// Errors  "config.bad-connection-string", naming the part that is missing.
 Result<std::string> hub_host(const Secret& connection_string);

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "twinstep/base/fake_clock.h"
+#include "twinstep/store/link_lock.h"
 #include "twinstep/store/state_contract.h"
 
 namespace twinstep::store {
@@ -50,14 +51,14 @@ TEST_F(State, ANewerSchemaIsRefused) {
 }
 
 TEST_F(State, TwoProcessesCannotWorkOnOneLink) {
-  auto first = LinkLock::take(path, "a");
+  auto first = LinkLock::take("sqlite:" + path, "a", clock);
   ASSERT_TRUE(first);
-  const auto second = LinkLock::take(path, "a");
+  const auto second = LinkLock::take("sqlite:" + path, "a", clock);
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, ErrorKind::kConflict);
-  EXPECT_TRUE(LinkLock::take(path, "b"));
+  EXPECT_TRUE(LinkLock::take("sqlite:" + path, "b", clock));
   { const auto gone = std::move(*first); }
-  EXPECT_TRUE(LinkLock::take(path, "a"));
+  EXPECT_TRUE(LinkLock::take("sqlite:" + path, "a", clock));
 }
 
 }  // namespace
