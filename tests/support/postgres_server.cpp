@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,12 +79,21 @@ pid_t postmaster_of(const std::string& folder) {
   return pid > 0 && fs::exists("/proc/" + std::to_string(pid)) ? pid : 0;
 }
 
-/// Frozen ones too; the postmaster first, or it would replace its children.
+/// Frozen ones too; the postmaster first, or it would replace its children. Returns when all are gone, because a new
+/// server refuses to start while one of them still holds the shared memory.
 void kill_all(pid_t postmaster) {
   ::kill(postmaster, SIGSTOP);
-  const auto children = children_of(postmaster);
-  ::kill(postmaster, SIGKILL);
-  for (const pid_t child : children) ::kill(child, SIGKILL);
+  std::vector<pid_t> all = children_of(postmaster);
+  all.insert(all.begin(), postmaster);
+  std::vector<pollfd> ends;
+  for (const pid_t pid : all)
+    if (const long fd = ::syscall(SYS_pidfd_open, pid, 0); fd >= 0) ends.push_back({static_cast<int>(fd), POLLIN, 0});
+  for (const pid_t pid : all) ::kill(pid, SIGKILL);
+  for (pollfd& end : ends) {
+    while (::poll(&end, 1, 10'000) < 0 && errno == EINTR) {
+    }
+    ::close(end.fd);
+  }
 }
 
 void wait_for_end(pid_t pid) {
