@@ -31,6 +31,15 @@ int64_t Rows::number(size_t row, size_t column) const {
   return out;
 }
 
+Result<std::vector<Rows>> Transaction::run_each(std::string_view sql, std::span<const std::vector<Value>> each) {
+  std::vector<Rows> out;
+  for (const std::vector<Value>& values : each) {
+    TRY_ASSIGN(Rows rows, run(sql, values));
+    out.push_back(std::move(rows));
+  }
+  return out;
+}
+
 Result<Rows> Database::ask(std::string_view sql, std::initializer_list<Value> values, const Call& call) {
   Rows rows;
   TRY(read(

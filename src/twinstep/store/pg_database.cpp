@@ -33,14 +33,16 @@ class PgTransaction final : public Transaction {
       : connection_(connection), begin_(begin), call_(call) {}
 
   Result<Rows> run(std::string_view sql, std::span<const Value> values) override {
-    if (failure_) return fail(*failure_);
     const std::string text = in_postgresql(sql);
-    const PgRequest requests[] = {{begin_}, {text, values}};
-    auto rows = connection_.run(begun_ ? std::span(requests).subspan(1) : std::span(requests), call_);
-    begun_ = true;
-    if (rows) return std::move(rows->back());
-    failure_ = std::move(rows).error();
-    return fail(*failure_);
+    TRY_ASSIGN(auto rows, exchange({{begin_}, {text, values}}));
+    return std::move(rows.front());
+  }
+  Result<std::vector<Rows>> run_each(std::string_view sql, std::span<const std::vector<Value>> each) override {
+    if (each.empty()) return std::vector<Rows>();
+    const std::string text = in_postgresql(sql);
+    std::vector<PgRequest> requests{{begin_}};
+    for (const std::vector<Value>& values : each) requests.push_back({text, values});
+    return exchange(std::move(requests));
   }
   void notify(std::string_view channel) override { channels_.emplace(channel); }
 
@@ -62,6 +64,21 @@ class PgTransaction final : public Transaction {
   const std::set<std::string>& channels() const { return channels_; }
 
  private:
+  /// The first of them begins the transaction and is left out when that has been done; its answer is left out always.
+  Result<std::vector<Rows>> exchange(std::vector<PgRequest> requests) {
+    if (failure_) return fail(*failure_);
+    const bool first = !begun_;
+    if (!first) requests.erase(requests.begin());
+    auto rows = connection_.run(requests, call_);
+    begun_ = true;
+    if (!rows) {
+      failure_ = std::move(rows).error();
+      return fail(*failure_);
+    }
+    if (first) rows->erase(rows->begin());
+    return rows;
+  }
+
   PgConnection& connection_;
   const std::string_view begin_;
   const Call& call_;

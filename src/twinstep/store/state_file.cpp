@@ -75,8 +75,10 @@ Status StateFile::set_plan_state(const PlanRecord& plan, PlanState state) {
 Status StateFile::write_journal(const PlanId& plan, const std::vector<JournalEntry>& entries) {
   return database_.write(
       [&](Transaction& transaction) -> Status {
+        std::vector<std::vector<Value>> values;
         for (const JournalEntry& entry : entries)
-          TRY(transaction.run(kPutJournal, {plan.value, entry.device.value, entry.op, entry.outcome, entry.reason}));
+          values.push_back({plan.value, entry.device.value, entry.op, entry.outcome, entry.reason});
+        TRY(transaction.run_each(kPutJournal, values));
         return {};
       },
       {});

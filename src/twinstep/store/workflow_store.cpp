@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <numeric>
 
 namespace twinstep::store {
@@ -70,9 +71,10 @@ constexpr std::string_view kRescueAll =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running'";
 constexpr std::string_view kMoveBack = "UPDATE workflow SET due = due - $1 WHERE state = 'waiting'";
+// A limit instead of min(): PostgreSQL then takes the first entry of the index whatever it knows of the table.
 constexpr std::string_view kNextDue =
-    "SELECT min(w.due) - {now}, (SELECT until - {now} FROM pause WHERE lane = $1) FROM workflow w "
-    "WHERE w.lane = $1 AND w.state = 'waiting'";
+    "SELECT (SELECT due FROM workflow WHERE lane = $1 AND state = 'waiting' ORDER BY due LIMIT 1) - {now}, "
+    "(SELECT until - {now} FROM pause WHERE lane = $1)";
 constexpr std::string_view kFind = "SELECT " TWINSTEP_WORKFLOW_COLUMNS " FROM workflow WHERE id = $1";
 constexpr std::string_view kList =
     "SELECT " TWINSTEP_WORKFLOW_COLUMNS
@@ -161,30 +163,24 @@ Status start_next_queued(Transaction& transaction, std::string_view key) {
   return {};
 }
 
-Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
-  if (!want.seen_id.empty()) {
-    TRY_ASSIGN(const Rows remembered, transaction.run(kRememberSeen, {want.seen_id, want.id.value}));
-    if (remembered.affected == 0) {
-      TRY_ASSIGN(const Rows by, transaction.run(kSeenBy, {want.seen_id}));
-      return Started{Started::kKnown, WorkflowId(by.empty() ? "" : by.text(0, 0))};
-    }
-  }
-  const auto insert = [&](State state) {
-    return transaction.run(
-        kInsert, {want.id.value, want.kind, want.lane, want.key, to_string(state), micros(want.due_in), want.input,
-                  want.status, want.error_code, int64_t{ended(state)}});
-  };
+std::vector<Value> insert_values(const NewWorkflow& want, State state) {
+  return {want.id.value,       want.kind,  want.lane,   want.key,        to_string(state),
+          micros(want.due_in), want.input, want.status, want.error_code, int64_t{ended(state)}};
+}
+
+/// For one that found its key taken.
+Result<Started> join_or_start(Transaction& transaction, const NewWorkflow& want) {
   for (int tries = 0; tries < 10; ++tries) {
-    TRY_ASSIGN(const Rows inserted, insert(want.state));
-    if (inserted.affected == 1) {
+    // Locked, so that it cannot end before our hint is in it or our queued one is there to follow it.
+    TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
+    if (active.empty()) {  // it ended meanwhile: another replica's commit
+      TRY_ASSIGN(const Rows inserted, transaction.run(kInsert, insert_values(want, want.state)));
+      if (inserted.affected == 0) continue;
       transaction.notify(want.lane);
       return Started{Started::kStarted, want.id};
     }
-    // Locked, so that it cannot end before our hint is in it or our queued one is there to follow it.
-    TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
-    if (active.empty()) continue;  // it ended between the two statements: another replica's commit
     if (want.on_busy == OnBusy::kQueue) {
-      TRY(insert(State::kQueued));
+      TRY(transaction.run(kInsert, insert_values(want, State::kQueued)));
       return Started{Started::kQueued, want.id};
     }
     const WorkflowId joined(active.text(0, 0));
@@ -197,6 +193,56 @@ Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
     return Started{want.on_busy == OnBusy::kMerge ? Started::kMerged : Started::kSkipped, joined};
   }
   return fail(ErrorKind::kUnavailable, "store.contended", fmt::format("{}: too many replicas at once", want.key));
+}
+
+/// The values of one statement for each of the workflows at `order`.
+template <class Values>
+std::vector<std::vector<Value>> values_of(const std::vector<size_t>& order, Values values) {
+  std::vector<std::vector<Value>> out;
+  out.reserve(order.size());
+  for (const size_t at : order) out.push_back(values(at));
+  return out;
+}
+
+/// Starts, merges or queues all of them and gives what became of each. What most of them need is asked for all at once.
+Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const NewWorkflow> wants) {
+  std::vector<Started> out(wants.size());
+  // Every replica takes the keys in the same order: then two that start the same ones wait for each other, and there is
+  // no deadlock, which would take PostgreSQL a second to find.
+  std::vector<size_t> order(wants.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return wants[a].key < wants[b].key; });
+
+  std::vector<size_t> named, known, fresh;
+  std::copy_if(order.begin(), order.end(), std::back_inserter(named),
+               [&](size_t at) { return !wants[at].seen_id.empty(); });
+  TRY_ASSIGN(const auto remembered,
+             transaction.run_each(kRememberSeen, values_of(named, [&](size_t at) {
+                                    return std::vector<Value>{wants[at].seen_id, wants[at].id.value};
+                                  })));
+  std::vector<bool> is_known(wants.size());
+  for (size_t i = 0; i < named.size(); ++i) is_known[named[i]] = remembered[i].affected == 0;
+  for (const size_t at : order) (is_known[at] ? known : fresh).push_back(at);
+
+  TRY_ASSIGN(const auto inserted, transaction.run_each(kInsert, values_of(fresh, [&](size_t at) {
+                                                         return insert_values(wants[at], wants[at].state);
+                                                       })));
+  for (size_t i = 0; i < fresh.size(); ++i) {
+    const NewWorkflow& want = wants[fresh[i]];
+    if (inserted[i].affected == 1) {
+      out[fresh[i]] = {Started::kStarted, want.id};
+      transaction.notify(want.lane);
+    } else {
+      TRY_ASSIGN(out[fresh[i]], join_or_start(transaction, want));
+    }
+  }
+  // At the end: an event that is here twice is answered with what its first one became.
+  TRY_ASSIGN(const auto by, transaction.run_each(kSeenBy, values_of(known, [&](size_t at) {
+                                                   return std::vector<Value>{wants[at].seen_id};
+                                                 })));
+  for (size_t i = 0; i < known.size(); ++i)
+    out[known[i]] = {Started::kKnown, WorkflowId(by[i].empty() ? "" : by[i].text(0, 0))};
+  return out;
 }
 
 }  // namespace
@@ -226,18 +272,10 @@ Result<int64_t> WorkflowStore::begin(const Call& call) {
 }
 
 Result<std::vector<Started>> WorkflowStore::start(const std::vector<NewWorkflow>& workflows, const Call& call) {
-  // Every replica takes the keys in the same order: then two that start the same ones wait for each other, and there is
-  // no deadlock, which would take PostgreSQL a second to find.
-  std::vector<size_t> order(workflows.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return workflows[a].key < workflows[b].key; });
   std::vector<Started> out;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
-        out.assign(workflows.size(), {});
-        for (const size_t at : order) {
-          TRY_ASSIGN(out[at], start_one(transaction, workflows[at]));
-        }
+        TRY_ASSIGN(out, start_all(transaction, workflows));
         return {};
       },
       call));
@@ -251,12 +289,15 @@ Result<std::vector<Claimed>> WorkflowStore::claim(std::string_view lane, std::st
       [&](Transaction& transaction) -> Status {
         out.clear();
         TRY_ASSIGN(const Rows rows, transaction.run(kClaim, {lane, owner, micros(lease), int64_t{max}}));
+        std::vector<size_t> again;  // of the others there can be no steps: nobody worked on them before
         for (size_t row = 0; row < rows.size(); ++row) {
-          Claimed& claimed = out.emplace_back(Claimed{workflow_at(rows, row), {}});
-          if (claimed.workflow.epoch == 1) continue;  // nobody worked on it before: there can be no steps
-          TRY_ASSIGN(const Rows steps, transaction.run(kSteps, {claimed.workflow.id.value}));
-          claimed.steps = steps_of(steps);
+          out.push_back(Claimed{workflow_at(rows, row), {}});
+          if (out.back().workflow.epoch > 1) again.push_back(row);
         }
+        TRY_ASSIGN(const auto steps, transaction.run_each(kSteps, values_of(again, [&](size_t at) {
+                                                            return std::vector<Value>{out[at].workflow.id.value};
+                                                          })));
+        for (size_t i = 0; i < again.size(); ++i) out[again[i]].steps = steps_of(steps[i]);
         return {};
       },
       call));
@@ -270,10 +311,11 @@ Result<std::vector<WorkflowId>> WorkflowStore::renew(std::string_view owner, con
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
         ours.clear();
-        for (const WorkflowId& id : ids) {
-          TRY_ASSIGN(const Rows renewed, transaction.run(kRenew, {id.value, owner, micros(lease)}));
-          if (renewed.affected == 1) ours.push_back(id);
-        }
+        std::vector<std::vector<Value>> values;
+        for (const WorkflowId& id : ids) values.push_back({id.value, owner, micros(lease)});
+        TRY_ASSIGN(const auto renewed, transaction.run_each(kRenew, values));
+        for (size_t i = 0; i < ids.size(); ++i)
+          if (renewed[i].affected == 1) ours.push_back(ids[i]);
         return {};
       },
       call));
@@ -470,7 +512,8 @@ Result<std::optional<Started>> WorkflowStore::fire_schedule(std::string_view lin
         out.reset();
         TRY_ASSIGN(const Rows fired, transaction.run(kFire, {link, micros(due), micros(next)}));
         if (fired.affected == 0) return {};
-        TRY_ASSIGN(out, start_one(transaction, workflow));
+        TRY_ASSIGN(const auto started, start_all(transaction, {&workflow, 1}));
+        out = started.front();
         return {};
       },
       call));
