@@ -22,6 +22,7 @@ constexpr Millis kStartTime{30'000};
 constexpr int kPublicHands = 64;  // each waits for its commit; many that wait together share one flush
 constexpr int kOperationsHands = 8;
 constexpr int kPublicQueue = 2048;
+constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
 /// What the public listener answers also where strangers can reach it. The rest needs keys.
 constexpr std::array<std::string_view, 3> kPublicPaths{"/api/externalregistrysynchronizer_", "/api/iothubsynchronizer_",
@@ -112,18 +113,18 @@ Status Daemon::try_to_open(const Call& call) {
     service = service_;
   }
   const auto attempt = [&]() -> Status {
-    const std::string store = store_name(*config);
+    const std::string store(store_of(*config).reveal());
     if (!database_) {
       TRY_ASSIGN(database_, store::open_database(store, clock_));
     }
-    if (const std::string path = sqlite_path(store); !path.empty() && !lock_) {
-      auto taken = store::LinkLock::take(path, "daemon");
+    if (!database_->shared() && !lock_) {
+      auto taken = store::LinkLock::take(store, kDaemonLock, clock_);
       if (!taken && taken.error().kind == ErrorKind::kConflict)
         return fail(
             ErrorKind::kConflict, "store.in-use",
             fmt::format("{}: another twinstep serve works with it; stop that one, or give this one a store of its "
                         "own",
-                        store));
+                        config::store_text(store_of(*config))));
       if (!taken) return fail(std::move(taken).error());
       lock_.emplace(std::move(*taken));
     }
@@ -165,7 +166,7 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     if (was.listen != is.listen || was.operations != is.operations || was.tls_certificate != is.tls_certificate ||
         was.tls_key != is.tls_key)
       warnings.emplace_back("serve.listen, serve.operations and certificates take effect after a restart");
-    if (store_name(*config_) != store_name(*config)) warnings.emplace_back("store takes effect after a restart");
+    if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;
   if (before) {

@@ -8,6 +8,7 @@
 
 #include "twinstep/app/service.h"
 #include "twinstep/http/server.h"
+#include "twinstep/store/link_lock.h"
 
 namespace twinstep::app {
 

@@ -175,16 +175,9 @@ Result<LinkServices> open_external(const config::Config& config, const config::E
   return out;
 }
 
-std::string store_name(const config::Config& config) {
+Secret store_of(const config::Config& config) {
   if (!config.store.empty()) return config.store;
-  return config.state_folder.empty() ? "sqlite:twinstep.db" : fmt::format("sqlite:{}/twinstep.db", config.state_folder);
+  return Secret("sqlite:" + (config.state_folder.empty() ? "" : config.state_folder + "/") + "twinstep.db");
 }
-
-std::string sqlite_path(std::string_view store) {
-  constexpr std::string_view kSqlite = "sqlite:";
-  return store.starts_with(kSqlite) ? std::string(store.substr(kSqlite.size())) : std::string();
-}
-
-std::string state_path(const config::Config& config) { return sqlite_path(store_name(config)); }
 
 }  // namespace twinstep::app

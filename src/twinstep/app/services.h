@@ -69,11 +69,7 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
 Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock,
                                    Rng& rng);
 
-/// What `store:` names: as configured, else sqlite:twinstep.db in the user's state folder.
-std::string store_name(const config::Config& config);
-/// The path of a SQLite store, else empty.
-std::string sqlite_path(std::string_view store);
-/// Path of the state file: the configured one, else twinstep.db in the user's state folder.
-std::string state_path(const config::Config& config);
+/// Where the state is kept, for open_database(): as configured, else twinstep.db in the user's state folder.
+Secret store_of(const config::Config& config);
 
 }  // namespace twinstep::app

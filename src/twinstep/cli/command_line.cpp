@@ -28,7 +28,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--config", out.config_file, "configuration file; else $TWINSTEP_CONFIG, else ./twinstep.yaml");
-  app.add_option("--store", out.store, "state file as sqlite:PATH");
+  app.add_option("--store", out.store, "sqlite:PATH or postgresql://..., or env:NAME or file:/path that holds it");
   app.add_option("--ca-file", out.ca_file, "PEM file to trust instead of the system's authorities");
   std::string output = "text";
   app.add_option("--output", output, "text or json")->check(CLI::IsMember({"text", "json"}));

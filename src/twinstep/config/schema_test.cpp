@@ -68,7 +68,7 @@ class ConfigSchema : public testing::Test {
     if (kind == "integer") return one.at("maximum");
     if (kind.is_array()) return "7%";  // a limit
     if (const auto* pattern = one.if_contains("pattern"))
-      return pattern->as_string().starts_with("^sqlite:") ? "sqlite:/tmp/x.db" : "90s";
+      return pattern->as_string().starts_with("^(sqlite:") ? "sqlite:/tmp/x.db" : "90s";
     return "text";
   }
 

@@ -71,6 +71,28 @@ Result<Secret> resolve_secret(std::string_view text, const EnvironmentLookup& en
   return Secret(std::string(text));
 }
 
+Status check_store(const Secret& store) {
+  for (const char* beginning : {"sqlite:", "postgresql://", "postgres://"})
+    if (store.reveal().starts_with(beginning) && store.reveal() != beginning) return {};
+  return fail(ErrorKind::kInvalid, "config.store",
+              "store must be sqlite:PATH or postgresql://USER@HOST/DATABASE, or env:NAME or file:/path that holds it");
+}
+
+std::string store_text(const Secret& store) {
+  std::string text(store.reveal());
+  if (text.starts_with("sqlite:")) return text;
+  // Up to the last '@', because a password with one may not be encoded.
+  const size_t user = text.find("://") + 3;
+  const size_t at = text.rfind('@');
+  const size_t colon = text.find(':', user);
+  if (at != std::string::npos && colon < at) text.replace(colon + 1, at - colon - 1, "***");
+  for (size_t name = 0; (name = text.find("password=", name)) != std::string::npos;) {
+    name += std::string_view("password=").size();
+    text.replace(name, text.find('&', name) - name, "***");
+  }
+  return text;
+}
+
 Result<std::string> hub_host(const Secret& connection_string) {
   std::string host;
   bool has_policy = false;

@@ -34,6 +34,12 @@ struct ListenAddress {
   bool loopback() const;
 };
 Result<ListenAddress> parse_listen(std::string_view text);
+/// Says whether a store is named in one of the forms that there are.
+/// Errors  "config.store", without the text: it may hold a password.
+Status check_store(const Secret& store);
+
+/// The store for people: a PostgreSQL URI without its password.
+std::string store_text(const Secret& store);
 
 /// The host of an IoT Hub connection string that has HostName, SharedAccessKeyName and SharedAccessKey.
 /// Errors  "config.bad-connection-string", naming the part that is missing.

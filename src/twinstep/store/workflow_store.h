@@ -112,7 +112,7 @@ class WorkflowStore {
   /// due; due times move back with a clock that was set back. Gives how many were taken over.
   Result<int64_t> begin(const Call& call);
 
-  /// All or nothing, in order.
+  /// All or nothing; those of one key in order. Gives what became of each, in the order given.
   Result<std::vector<Started>> start(const std::vector<NewWorkflow>& workflows, const Call& call);
 
   /// Up to `max` due workflows of the lane, the longest due first, none while the lane is paused.
