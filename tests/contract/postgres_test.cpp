@@ -11,7 +11,9 @@
 #include "twinstep/store/pg_connection.h"
 #include "twinstep/store/sql_words.h"
 #include "twinstep/store/sqlite.h"
+#include "twinstep/store/state_contract.h"
 #include "twinstep/store/state_file.h"
+#include "twinstep/store/workflow_contract.h"
 #include "twinstep/store/workflow_store.h"
 
 namespace twinstep::store {
@@ -19,6 +21,12 @@ namespace {
 
 using namespace std::chrono_literals;
 using twinstep::testing::PostgresServer;
+
+const auto kPostgres = ::testing::Values(Kind{"postgresql", PostgresSubject::make});
+const auto kName = [](const auto& which) { return std::string(which.param.name); };
+
+INSTANTIATE_TEST_SUITE_P(Postgres, WorkflowContract, kPostgres, kName);
+INSTANTIATE_TEST_SUITE_P(Postgres, StateContract, kPostgres, kName);
 
 Call within(Millis span, std::stop_token stop = {}) { return {real_clock().steady_now() + span, std::move(stop)}; }
 
