@@ -315,6 +315,13 @@ TEST_F(Actility, MissingAndMalformedTagsAreNamedAndNothingIsSent) {
   EXPECT_TRUE(remote.sent().empty());
 }
 
+TEST_F(Actility, APageOfAPortalIsNoCreatedDevice) {
+  remote.answer(200, "\n<html>log in</html>");
+  const auto made = registry->create(device(), {});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().kind, ErrorKind::kCorrupt);
+}
+
 TEST_F(Actility, ADuplicateThatIsOursIsASuccess) {
   remote.answer(409, "duplicate").answer(200, R"([{"ref":"9","name":"dev-1","EUI":"0102030405060708"}])");
   const auto made = registry->create(device(), {});
