@@ -4,6 +4,8 @@ find_package(Boost 1.81 REQUIRED) # headers only: Beast, Asio, JSON (compiled on
 find_package(OpenSSL 3.0 REQUIRED)
 find_package(CURL 7.88 REQUIRED)
 find_package(SQLite3 REQUIRED)
+set(PostgreSQL_ADDITIONAL_VERSIONS 17 16 15) # FindPostgreSQL of older CMake knows older ones only
+find_package(PostgreSQL REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)

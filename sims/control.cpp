@@ -34,9 +34,14 @@ Result<json::object> object_of(const ServerRequest& r) {
 
 }  // namespace
 
-Control::Control(IotHubSim& hub, ThingParkSim& thingpark, FaultBox& faults,
+Control::Control(IotHubSim& hub, ThingParkSim& thingpark, EventGridSim& events, FaultBox& faults,
                  std::function<void(std::chrono::nanoseconds)> advance, Grant grant)
-    : hub_(hub), thingpark_(thingpark), faults_(faults), advance_(std::move(advance)), grant_(std::move(grant)) {}
+    : hub_(hub),
+      thingpark_(thingpark),
+      events_(events),
+      faults_(faults),
+      advance_(std::move(advance)),
+      grant_(std::move(grant)) {}
 
 ServerResponse Control::handle(const ServerRequest& r) {
   const bool get = r.method == "GET", put = r.method == "PUT", post = r.method == "POST", remove = r.method == "DELETE";
@@ -45,10 +50,12 @@ ServerResponse Control::handle(const ServerRequest& r) {
   };
   if (r.path == "/hub/devices") {
     if (get) return lines(hub_.dump(r.query_value("keys") == "true"));
-    if (put || post) return loaded(hub_.load(r.body, put));
+    if (put || post) return loaded(hub_.load(r.body, put, r.query_value("events") == "true"));
   } else if (r.path == "/thingpark/devices") {
     if (get) return lines(thingpark_.dump());
     if (put || post) return loaded(thingpark_.load(r.body, put));
+  } else if (r.path == "/subscriptions" || r.path.starts_with("/subscriptions/")) {
+    return events_.handle(r);
   } else if (r.path == "/stats") {
     if (get) {
       json::object operations;

@@ -17,7 +17,12 @@ class ControlTest : public HubTest {
   FaultBox faults{1};
   ThingParkSim thingpark{{}, clock};
   std::vector<std::string> granted;
-  Control control{hub, thingpark, faults, [this](std::chrono::nanoseconds span) { clock.advance(span); },
+  EventGridSim events{{}, clock, direct};
+  Control control{hub,
+                  thingpark,
+                  events,
+                  faults,
+                  [this](std::chrono::nanoseconds span) { clock.advance(span); },
                   [this](const std::vector<std::string>& names) { granted = names; }};
 };
 
@@ -29,7 +34,7 @@ TEST_F(ControlTest, AHubRegistryComesBackAsItWentIn) {
   const std::string before = call("GET", "/hub/devices", "", "keys=true").body;
   EXPECT_EQ(std::count(before.begin(), before.end(), '\n'), 3);
   IotHubSim other(options(), clock, direct);
-  Control second(other, thingpark, faults, nullptr, nullptr);
+  Control second(other, thingpark, events, faults, nullptr, nullptr);
   const auto put = second.handle(make_request("PUT", "/hub/devices", "", {}, before));
   ASSERT_EQ(put.status, 200) << put.body;
   EXPECT_EQ(body_of(put).at("devices"), 3);
@@ -41,7 +46,7 @@ TEST_F(ControlTest, PutReplacesAndPostAddsBothAtOnceInQueries) {
   IotHubSimOptions o = options();
   o.index_lag = o.ghost_time = std::chrono::minutes{30};
   IotHubSim lagging(o, clock, direct);
-  Control second(lagging, thingpark, faults, nullptr, nullptr);
+  Control second(lagging, thingpark, events, faults, nullptr, nullptr);
   const auto count = [&] { return query(lagging, "SELECT COUNT() AS n FROM devices").body; };
   ask(lagging, "PUT", "/devices/old", R"({"deviceId":"old"})");
   EXPECT_EQ(second
@@ -124,7 +129,8 @@ TEST_F(HubTest, OperationsAreCountedByKindAndTimeByTheClockOfRates) {
   IotHubSim busy(o, clock, direct);
   FaultBox faults{1};
   ThingParkSim thingpark{{}, clock};
-  Control control{busy, thingpark, faults, nullptr, nullptr};
+  EventGridSim events{{}, clock, direct};
+  Control control{busy, thingpark, events, faults, nullptr, nullptr};
   ask(busy, "POST", "/devices", R"([{"id":"a","importMode":"create"},{"id":"b","importMode":"create"}])");
   ask(busy, "GET", "/twins/a");
   clock.advance(std::chrono::seconds{30});

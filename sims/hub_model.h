@@ -27,6 +27,9 @@ using Answer = tl::expected<T, HubError>;
 
 HubError argument_invalid(std::string text);
 
+/// What happened to a device in the registry; only these two make events.
+enum class HubChange : uint8_t { kCreated, kDeleted };
+
 enum class AuthType : uint8_t { kSas, kSelfSigned, kCertificateAuthority };
 
 struct Entity;

@@ -31,6 +31,7 @@ ServerResponse IotHubSim::device_call(const ServerRequest& r, const std::string&
     if (match != "*" && match != identity_etag(found->second.etag)) return refuse(precondition("PreconditionFailed"));
     touch(id, true);
     if (found->second.extras) modules_ -= found->second.extras->modules.size();
+    tell(HubChange::kDeleted, id, found->second);
     devices_.erase(found);
     ServerResponse out;
     out.status = 204;
@@ -61,6 +62,7 @@ ServerResponse IotHubSim::device_call(const ServerRequest& r, const std::string&
     e.status_updated_us = 0;
   touch(id, false);
   Entity& stored = devices_[id] = std::move(e);
+  if (!exists) tell(HubChange::kCreated, id, stored);
   ServerResponse out = answer(stored, exists ? IdentityForm::kUpdated : IdentityForm::kCreated);
   if (exists && body->contains("parentScopes") && !(stored.extras && !stored.extras->parent_scopes.empty())) {
     json::object shown = device_json(id, stored, keys_, IdentityForm::kUpdated);
@@ -192,6 +194,7 @@ Answer<void> IotHubSim::apply(const json::object& entry, bool import, Entry& abo
     if (about.module.empty()) {
       touch(about.id, true);
       if (at->second.extras) modules_ -= at->second.extras->modules.size();
+      tell(HubChange::kDeleted, about.id, at->second);
     } else
       --modules_;
     home->erase(at);
@@ -213,7 +216,8 @@ Answer<void> IotHubSim::apply(const json::object& entry, bool import, Entry& abo
     touch(about.id, false);
   else if (!exists)
     ++modules_;
-  (*home)[key] = std::move(e);
+  const Entity& stored = (*home)[key] = std::move(e);
+  if (!exists && about.module.empty()) tell(HubChange::kCreated, about.id, stored);
   return {};
 }
 

@@ -60,10 +60,15 @@ class IotHubSim {
   /// Devices and modules as export lines.
   std::string dump(bool keys = false) const;
   /// Replaces the registry, or adds to it, from such lines; queries show them at once. Gives the lines taken.
+  /// `told`: on_change hears of the devices that came and went by it.
   /// Errors  kInvalid naming the line; then nothing was changed.
-  Result<size_t> load(std::string_view ndjson, bool replace);
+  Result<size_t> load(std::string_view ndjson, bool replace, bool told = false);
   /// Asked when a job starts to run, with its type; empty = nothing goes wrong. Set before the first call.
   std::function<JobFault(std::string_view type)> on_job;
+  /// Told of every device that the REST API created or deleted, one by one, in bulk or by an import, in the order in
+  /// which it happened; `entity` is the new device or the last one known. Set before the first call. The registry is
+  /// locked meanwhile: it must return at once and not call the hub.
+  std::function<void(HubChange change, const std::string& id, const Entity& entity)> on_change;
   /// Waits until no job is active.
   void wait_for_jobs();
 
@@ -112,6 +117,9 @@ class IotHubSim {
   std::optional<HubError> quota() const;            ///< the refusal when one more device or module does not fit
   void touch(const std::string& id, bool deleted);  ///< before a change: keeps what the index shows
   void purge_index();
+  void tell(HubChange change, const std::string& id, const Entity& entity) const {
+    if (on_change) on_change(change, id, entity);
+  }
   int64_t now_us() const { return clock_.system_now().time_since_epoch().count(); }
 
   const IotHubSimOptions options_;

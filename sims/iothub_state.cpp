@@ -108,7 +108,7 @@ Answer<Entity> IotHubSim::entity_of(const std::string& id, const json::object& l
   return e;
 }
 
-Result<size_t> IotHubSim::load(std::string_view ndjson, bool replace) {
+Result<size_t> IotHubSim::load(std::string_view ndjson, bool replace, bool told) {
   std::scoped_lock lock(mutex_);
   std::map<std::string, Entity, std::less<>> made;
   size_t number = 0, count = 0;
@@ -139,6 +139,12 @@ Result<size_t> IotHubSim::load(std::string_view ndjson, bool replace) {
       home->second.more().modules.insert_or_assign(module, std::move(*entity));
     }
     ++count;
+  }
+  if (told) {
+    for (const auto& [id, e] : devices_)
+      if (replace && !made.contains(id)) tell(HubChange::kDeleted, id, e);
+    for (const auto& [id, e] : made)
+      if (!devices_.contains(id)) tell(HubChange::kCreated, id, e);
   }
   if (replace) {
     devices_ = std::move(made);

@@ -9,6 +9,7 @@
 
 #include "sims/blob_sim.h"
 #include "sims/control.h"
+#include "sims/event_grid_sim.h"
 #include "sims/iothub_sim.h"
 #include "sims/sim_clock.h"
 #include "sims/sim_faults.h"
@@ -29,7 +30,9 @@ struct Settings {
   bool no_throttle = false;
   int lag_ms = 2000, ghost_s = 1500, hub_skew_s = 0, thingpark_skew_s = 0, job_queue_ms = 1000, job_duration_ms = 2000;
   std::vector<std::string> faults, identities{"system"};
-  std::string storage_ca;
+  std::string storage_ca, event_ca;
+  std::vector<std::string> subscribe;
+  bool event_tags = false;
   IotHubSimOptions hub;
   ThingParkSimOptions thingpark;
 };
@@ -100,8 +103,16 @@ int run(Settings s) {
     blobs.grant(std::move(bearers));
   };
   grant(s.identities);
+  auto webhooks = http::make_transport({.ca_file = s.event_ca, .proxy = {}, .user_agent = {}});
+  EventGridSimOptions events_options{.hub_host = s.hub.name, .created_with_tags = s.event_tags, .seed = s.hub.seed};
+  events_options.clock_skew = s.hub.clock_skew;
+  // An endpoint works in real time, however fast the simulated one runs.
+  events_options.answer_timeout = std::max(std::chrono::milliseconds{1'000},
+                                           std::chrono::milliseconds{static_cast<int64_t>(30'000 / s.time_factor)});
+  EventGridSim events(events_options, clock, *webhooks);
   IotHubSim hub(s.hub, clock, *storage);
   ThingParkSim thingpark(s.thingpark, clock);
+  hub.on_change = [&](HubChange change, const std::string& id, const Entity& e) { events.publish(change, id, e); };
   FaultBox faults(s.hub.seed);
   hub.on_job = [&](std::string_view type) { return faults.job_fault(type); };
   faults.on_shift = [&] { thingpark.remove_first(); };
@@ -139,11 +150,18 @@ int run(Settings s) {
       serve(s.thingpark_port, false, guarded("thingpark", [&](const auto& r) { return thingpark.handle(r); }));
   if (!thingpark_server) return complain(thingpark_server.error());
   Control control(
-      hub, thingpark, faults, [&](std::chrono::nanoseconds span) { clock.advance(span); }, grant);
+      hub, thingpark, events, faults, [&](std::chrono::nanoseconds span) { clock.advance(span); }, grant);
   auto control_server = serve(s.control_port, false, [&](const auto& r) { return control.handle(r); });
   if (!control_server) return complain(control_server.error());
 
   const auto at = [&](const auto& server) { return fmt::format("{}:{}", s.address, (*server)->port()); };
+  events.reached_at("http://" + at(control_server));
+  for (size_t i = 0; i < s.subscribe.size(); ++i) {
+    auto settings = subscription_argument(s.subscribe[i], i + 1);
+    if (!settings) return complain(settings.error());
+    if (auto good = events.subscribe(std::move(*settings)); !good) return complain(good.error());
+  }
+
   const std::string iothub =
       fmt::format("HostName={};SharedAccessKeyName=iothubowner;SharedAccessKey={}", at(hub_server), s.hub.policy_key);
   const BlobSimOptions account;
@@ -153,8 +171,11 @@ int run(Settings s) {
   if (!s.write_ca.empty()) std::ofstream(s.write_ca) << authority->certificate();
   if (!s.write_env.empty()) {
     std::ofstream env(s.write_env);
-    env << "export iothub='" << iothub << "'\nexport AzureWebJobsStorage='" << web
-        << "'\nexport actility_api_token_uri='http://" << at(thingpark_server)
+    env << "export iothub='" << iothub << "'\n";
+    // Its events name the hub by this name. The name of a shell's variable may hold no hyphen.
+    if (const std::string hub_name = event_source(s.hub.name).hub_name; hub_name.find('-') == std::string::npos)
+      env << "export iothub_" << hub_name << "='" << iothub << "'\n";
+    env << "export AzureWebJobsStorage='" << web << "'\nexport actility_api_token_uri='http://" << at(thingpark_server)
         << "/admin/latest/api/oauth/token'\nexport actility_api_devices_uri='http://" << at(thingpark_server)
         << "/core/latest/api/devices'\nexport actility_api_client_id='" << s.thingpark.client_id
         << "'\nexport actility_api_client_secret='" << s.thingpark.client_secret << "'\n";
@@ -177,7 +198,7 @@ int run(Settings s) {
 
 int main(int argc, char** argv) {
   Settings s;
-  CLI::App app{"twinstep-sim: a simulated IoT Hub with blob storage and a ThingPark, for rehearsals"};
+  CLI::App app{"twinstep-sim: a simulated IoT Hub with blob storage, Event Grid and a ThingPark, for rehearsals"};
   app.add_option("--address", s.address, "where to listen")->capture_default_str();
   app.add_option("--hub-port", s.hub_port, "HTTPS port of the hub, 0 = any");
   app.add_option("--blob-port", s.blob_port, "port of the blob storage, 0 = any");
@@ -235,6 +256,12 @@ int main(int argc, char** argv) {
   app.add_option("--identity-token", s.hub.identity_token,
                  "the Bearer token that identity-based jobs present to a storage of your own");
   app.add_option("--storage-ca", s.storage_ca, "PEM file that jobs trust instead of the system's, for such a storage");
+  app.add_option(
+      "--subscribe", s.subscribe,
+      "an address that gets the hub's events, alone, after schema=NAME,batch=N,name=NAME, or in a JSON object "
+      "as for the control API; the handshake is repeated until it is there; may be repeated");
+  app.add_flag("--event-tags", s.event_tags, "events of created devices hold the tags that came with them");
+  app.add_option("--event-ca", s.event_ca, "PEM file that deliveries of events trust instead of the system's");
   app.add_option("--entra-token", s.hub.bearer_token, "a Bearer token that the hub accepts");
   app.add_flag("!--end-empty", s.thingpark.end_is_404, "ThingPark ends its list with [] instead of 404");
   app.add_option("--thingpark-rate", s.thingpark.rate_per_second, "calls per second before 429, 0 = any");
@@ -246,12 +273,15 @@ int main(int argc, char** argv) {
   app.footer(
       "Control API, plain HTTP at \"control\" of the ready line:\n"
       "  GET  /hub/devices[?keys=true], /thingpark/devices   the registries, one JSON object a line\n"
-      "  PUT  the same   replaces a registry with such lines;  POST adds to it\n"
+      "  PUT  the same   replaces a registry with such lines;  POST adds to it (?events=true makes events)\n"
       "  GET  /stats     time, devices, operations, calls, refusals\n"
       "  GET  /requests  counts by route and status, DELETE starts again\n"
       "  POST /faults    adds a fault;  DELETE /faults removes all\n"
       "  PUT  /storage/identities   [\"system\"]: the hub's identities that may use the storage from now on\n"
-      "  POST /advance   {\"seconds\":N} jumps both clocks ahead\n"
+      "  POST /subscriptions   {\"name\":\"a\",\"endpoint\":\"http://...\"}: sends the hub's events there (schema,\n"
+      "                  maxEventsPerBatch, maxDeliveryAttempts, deadLetter, duplicates, reorder, delayMs, ...)\n"
+      "  GET  /subscriptions[/NAME[/dead-letters]]   state and counts;  DELETE /subscriptions[/NAME] ends them\n"
+      "  POST /advance   {\"seconds\":N} jumps both clocks ahead, retries of events too\n"
       "A fault has server (hub|blob|thingpark|*), method, path, skip, times, probability and an effect: status (body,\n"
       "retryAfter), delayMs, cutAfter, drop, lost, shift, page (repeat|missing|end|notFound) with at,\n"
       "failJob (export|import), breakLine (line of an export) with withId.\n"

@@ -159,6 +159,10 @@ export async function containersOf(connection, ca) {
   return [...xml.matchAll(/<Container><Name>([^<]+)/g)].map((match) => match[1]);
 }
 
+/// The sample's settings, for a daemon that should not take its time.
+const quickRetries = { twinCheckIntervalInSeconds: '1', twinCheckMaxIntervalInSeconds: '1', twinCheckMaxRetryCount: '1000',
+  externalSystemCallRetryIntervalInSeconds: '1', externalSystemCallMaxIntervalInSeconds: '1', externalSystemCallMaxRetryCount: '1000' };
+
 /// One simulator, one folder, one state file; `body` gets what it needs to use them. Arguments of the simulator that
 /// need the folder, or something to be started first, come from a function.
 export function scene(name, simArguments, body) {
@@ -205,6 +209,34 @@ export class Scene {
     return { child, ended, output: () => stdout + stderr };
   }
   run(args, variables) { return this.begin(args, variables).ended; }
+  /// Starts the daemon and waits for its first line: on `port`, so that a subscription outlives a restart.
+  async serve(port = 0, variables = {}, args = []) {
+    const daemon = this.begin(['serve', '--output', 'json', '--listen', `127.0.0.1:${port}`, '--operations', '127.0.0.1:0', ...args],
+      { ...quickRetries, ...variables });
+    const lines = createInterface({ input: daemon.child.stdout });
+    const line = await new Promise((resolve) => {
+      lines.once('line', resolve);
+      daemon.ended.then((ended) => resolve(null), () => resolve(null));
+    });
+    if (line === null) return Object.assign(daemon, { address: null });  // it ended before it was there
+    const where = JSON.parse(line);
+    return Object.assign(daemon, {
+      port: where.listen,
+      address: `http://127.0.0.1:${where.listen}`,
+      operations: `http://127.0.0.1:${where.operations}`,
+      stop: async (signal) => {  // also called by the test runner, with its context
+        if (daemon.child.exitCode === null && daemon.child.signalCode === null) daemon.child.kill(typeof signal === 'string' ? signal : 'SIGTERM');
+        return daemon.ended;
+      },
+    });
+  }
+  /// Subscribes the daemon to the simulated hub's events and waits for the handshake.
+  async subscribe(daemon, more = {}) {
+    await this.control('/subscriptions', { method: 'POST', body: JSON.stringify({ name: 'twinstep',
+      endpoint: `${daemon.address}/api/ExternalRegistrySynchronizer_EventGridListener`, ...more }) });
+    await until('the handshake', async () => (await this.subscription()).state === 'Succeeded');
+  }
+  async subscription() { return (await this.control('/subscriptions/twinstep')).json(); }
   async runs(code, args, variables) {
     const ended = await this.run(args, variables);
     assert.equal(ended.code, code, `twinstep ${args.join(' ')} ended with ${ended.code}, not ${code}:\n${ended.all}`);
@@ -247,6 +279,14 @@ export class Scene {
       question.end(body && JSON.stringify(body));
     });
   }
+  /// A device of the hub with the tags that ThingPark needs, in one call, as a person with another tool would make it.
+  async addDevice(id, eui, tags = lorawan(eui)) {
+    const result = await this.hub('POST', '/devices', [{ id, importMode: 'create', status: 'enabled', tags }]);
+    assert.ok(result.isSuccessful, JSON.stringify(result));
+  }
+  tagDevice(id, tags) { return this.hub('PATCH', `/twins/${id}`, { tags }); }
+  removeDevice(id) { return this.hub('DELETE', `/devices/${id}`, undefined, { 'if-match': '*' }); }
+  async outside() { return (await this.devices('thingpark')).map((device) => device.name).sort(); }
   /// Names of the containers in the storage that twinstep uses.
   containers() { return containersOf(this.variables.AzureWebJobsStorage, this.storageCa); }
 
@@ -270,6 +310,9 @@ export class Scene {
       'export_polling: {interval: 1s, attempts: 60}', 'import_polling: {interval: 1s, attempts: 60}', ''].join('\n'));
   }
 }
+
+export const lorawan = (eui) => ({ EUI: eui, activationType: 'OTAA', deviceProfileId: 'LORA/GenericA.1.0.2b_ETSI',
+  applicationEUI: '70B3D57ED0000001', applicationKey: '000102030405060708090A0B0C0D0E0F' });
 
 export async function until(what, done, seconds = 15) {
   const end = Date.now() + seconds * 1000;

@@ -4,6 +4,7 @@
 #include "twinstep/api/workflow_json.h"
 #include "twinstep/base/time_format.h"
 #include "twinstep/config/load.h"
+#include "twinstep/workflows/device_task.h"
 
 namespace twinstep::api {
 namespace {
@@ -67,7 +68,7 @@ Result<json::object> explain_link(const ApiDeps& deps, const config::Link& link,
   const std::string canonical = canonical_device_id(device.value);
   TRY_ASSIGN(const auto ledger, deps.store.ledger(link.name, canonical, call));
   store::WorkflowFilter filter;
-  filter.key = task_key(link.name, device.value);
+  filter.key = workflows::device_key(link.name, device);
   filter.limit = kLastTasks;
   TRY_ASSIGN(const auto tasks, deps.store.list(filter, call));
   TRY_ASSIGN(const auto pauses, deps.store.pauses(call));
@@ -92,7 +93,7 @@ Result<json::object> explain_link(const ApiDeps& deps, const config::Link& link,
     if (!facts.last) facts.last = task;
     last.push_back(std::move(shown));
   }
-  const std::string lane = fmt::format("external/{}", link.external);
+  const std::string lane = workflows::external_lane(link.external);
   for (const store::Pause& pause : pauses)
     if (pause.lane == lane && pause.until > deps.clock.system_now()) facts.pause = pause;
   return json::object{

@@ -5,6 +5,7 @@
 #include "twinstep/api/v1.h"
 #include "twinstep/api/workflow_json.h"
 #include "twinstep/config/load.h"
+#include "twinstep/workflows/device_task.h"
 #include "twinstep/workflows/link_run.h"
 
 namespace twinstep::api {
@@ -42,7 +43,7 @@ Result<json::object> link_json(const ApiDeps& deps, const config::Link& link, co
     if (place.is_null() || !has_ended(run)) place = workflow_json(run);
   }
   json::array lanes;
-  const std::vector<std::string> ours{workflows::run_lane(link.hub), fmt::format("external/{}", link.external)};
+  const std::vector<std::string> ours{workflows::run_lane(link.hub), workflows::external_lane(link.external)};
   for (const store::Pause& pause : paused)
     if (std::find(ours.begin(), ours.end(), pause.lane) != ours.end()) lanes.push_back(pause_json(pause));
   const bool scheduled = !link.schedule.empty();

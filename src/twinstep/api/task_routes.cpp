@@ -4,6 +4,7 @@
 
 #include "twinstep/api/v1.h"
 #include "twinstep/api/workflow_json.h"
+#include "twinstep/workflows/device_task.h"
 
 namespace twinstep::api {
 namespace {
@@ -32,7 +33,7 @@ Result<std::vector<store::WorkflowFilter>> filters_of(const config::Config& conf
     if (wanted.device.empty() || (!wanted.link.empty() && wanted.link != link.name)) continue;
     store::WorkflowFilter exact = one;
     exact.key_prefix.clear();
-    exact.key = task_key(link.name, wanted.device);
+    exact.key = workflows::device_key(link.name, DeviceId(wanted.device));
     out.push_back(std::move(exact));
   }
   return out;

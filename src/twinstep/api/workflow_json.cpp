@@ -34,10 +34,6 @@ Subject subject_of(std::string_view key) {
 
 std::string task_keys(std::string_view link) { return fmt::format("{}{}/", kTaskKeys, link); }
 
-std::string task_key(std::string_view link, std::string_view device) {
-  return task_keys(link) + canonical_device_id(device);
-}
-
 bool is_run(const store::Workflow& workflow) { return workflow.kind == "run" || workflow.kind == "sweep"; }
 
 bool has_ended(const store::Workflow& workflow) {

@@ -16,8 +16,7 @@ struct Subject {
 Subject subject_of(std::string_view key);
 inline constexpr std::string_view kRunKeys = "run/";
 inline constexpr std::string_view kTaskKeys = "device/";
-std::string task_keys(std::string_view link);                          ///< their beginning, for one link
-std::string task_key(std::string_view link, std::string_view device);  ///< any spelling of the device's id
+std::string task_keys(std::string_view link);  ///< their beginning, for one link
 
 bool is_run(const store::Workflow& workflow);  ///< a run or sweep
 bool has_ended(const store::Workflow& workflow);

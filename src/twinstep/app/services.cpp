@@ -5,6 +5,7 @@
 #include "twinstep/azure/entra.h"
 #include "twinstep/azure/sas.h"
 #include "twinstep/base/units.h"
+#include "twinstep/http/text.h"
 #include "twinstep/providers/builtin.h"
 
 namespace twinstep::app {
@@ -14,13 +15,13 @@ azure::HubTier tier_of(config::Tier tier) { return static_cast<azure::HubTier>(t
 static_assert(static_cast<int>(azure::HubTier::kS3) == static_cast<int>(config::Tier::kS3));
 
 /// Where tokens for the hub come from; `out.token_client` asks for them.
-Result<std::unique_ptr<http::Authenticator>> open_entra(const config::Entra& entra, LinkServices& out, Clock& clock,
-                                                        Rng& rng) {
+Result<std::unique_ptr<http::Authenticator>> open_entra(const config::Entra& entra, HubServices& out,
+                                                        http::Client& logged, Clock& clock, Rng& rng) {
   azure::EntraApplication application;
   application.tenant = entra.tenant;
   application.client_id = entra.client_id;
   if (!entra.authority.empty()) application.authority = entra.authority;
-  out.token_client = http::with_retry(*out.logged, {}, clock, rng);
+  out.token_client = http::with_retry(logged, {}, clock, rng);
   Result<std::unique_ptr<azure::TokenSource>> source;
   switch (entra.kind) {
     case config::EntraKind::kClientSecret:
@@ -45,6 +46,11 @@ Result<std::unique_ptr<http::Authenticator>> open_entra(const config::Entra& ent
   return azure::make_bearer_authenticator(azure::make_cached_token_source(std::move(*source), clock));
 }
 
+std::string lower(std::string text) {
+  for (char& c : text) c = http::lower(c);
+  return text;
+}
+
 template <class List>
 std::string did_you_mean(const List& list, std::string_view name) {
   std::vector<std::string> names;
@@ -59,9 +65,36 @@ std::string link_names(const config::Config& config) {
   return names.empty() ? "no links" : names;
 }
 
-void open_transport(LinkServices& out, const config::Config& config, Clock& clock) {
-  out.transport = http::make_transport({.ca_file = config.ca_file, .proxy = {}, .user_agent = {}});
-  out.logged = http::with_log(*out.transport, clock);
+Transport open_transport(const config::Config& config, Clock& clock) {
+  Transport out;
+  out.bare = http::make_transport({.ca_file = config.ca_file, .proxy = {}, .user_agent = {}});
+  out.logged = http::with_log(*out.bare, clock);
+  return out;
+}
+
+Result<HubServices> open_hub(const config::Hub& hub, http::Client& logged, Clock& clock, Rng& rng) {
+  HubServices out;
+  std::string host = hub.host;
+  if (hub.entra) {
+    TRY_ASSIGN(out.authenticator, open_entra(*hub.entra, out, logged, clock, rng));
+  } else {
+    auto connection = azure::HubConnection::parse(hub.connection_string.reveal());
+    if (!connection) return fail_within(std::move(connection), fmt::format("hub {}", hub.name));
+    host = connection->host;
+    out.authenticator = azure::make_hub_sas_authenticator(std::move(*connection), clock);
+  }
+  auto budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng, hub.time_factor);
+  out.client = azure::make_iothub_client(hub.name, host, *out.authenticator, std::move(budget), logged, clock, rng);
+  return out;
+}
+
+/// Null without storage.
+Result<std::unique_ptr<azure::BlobClient>> open_storage(const config::Config& config, http::Client& logged,
+                                                        Clock& clock, Rng& rng) {
+  if (!config.storage) return std::unique_ptr<azure::BlobClient>();
+  auto account = azure::StorageAccount::parse(config.storage->connection_string.reveal());
+  if (!account) return fail_within(std::move(account), "storage");
+  return azure::make_blob_client(std::move(*account), logged, clock, rng);
 }
 
 Result<std::unique_ptr<providers::ExternalRegistry>> open_registry(const config::External& external,
@@ -102,40 +135,49 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
   LinkServices out;
   out.link = &link;
   out.hub_config = config.find_hub(link.hub);
-  const config::Hub& hub = *out.hub_config;
-  open_transport(out, config, clock);
-  std::string host = hub.host;
-  if (hub.entra) {
-    TRY_ASSIGN(out.authenticator, open_entra(*hub.entra, out, clock, rng));
-  } else {
-    auto connection = azure::HubConnection::parse(hub.connection_string.reveal());
-    if (!connection) return fail_within(std::move(connection), fmt::format("hub {}", hub.name));
-    host = connection->host;
-    out.authenticator = azure::make_hub_sas_authenticator(std::move(*connection), clock);
-  }
-  auto budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng, hub.time_factor);
-  out.hub = azure::make_iothub_client(hub.name, host, *out.authenticator, std::move(budget), *out.logged, clock, rng);
-  if (config.storage) {
-    auto account = azure::StorageAccount::parse(config.storage->connection_string.reveal());
-    if (!account) return fail_within(std::move(account), "storage");
-    out.blobs = azure::make_blob_client(std::move(*account), *out.logged, clock, rng);
-  }
-  TRY_ASSIGN(out.external, open_registry(*config.find_external(link.external), *out.logged, clock, rng));
+  out.transport = open_transport(config, clock);
+  http::Client& logged = *out.transport.logged;
+  TRY_ASSIGN(out.hub, open_hub(*out.hub_config, logged, clock, rng));
+  TRY_ASSIGN(out.blobs, open_storage(config, logged, clock, rng));
+  TRY_ASSIGN(out.external, open_registry(*config.find_external(link.external), logged, clock, rng));
   return out;
 }
+
+Result<std::unique_ptr<Remotes>> Remotes::open(const config::Config& config, Clock& clock, Rng& rng) {
+  auto out = std::make_unique<Remotes>();
+  out->transport_ = open_transport(config, clock);
+  http::Client& logged = *out->transport_.logged;
+  for (const config::Link& link : config.links) {
+    const config::Hub& hub = *config.find_hub(link.hub);
+    const std::string host = lower(hub.host);
+    out->hosts_[link.hub] = host;
+    if (!out->hubs_.contains(host)) {
+      TRY_ASSIGN(out->hubs_[host], open_hub(hub, logged, clock, rng));
+    }
+    if (!out->externals_.contains(link.external)) {
+      TRY_ASSIGN(out->externals_[link.external],
+                 open_registry(*config.find_external(link.external), logged, clock, rng));
+    }
+  }
+  TRY_ASSIGN(out->blobs_, open_storage(config, logged, clock, rng));
+  return out;
+}
+
+azure::IotHubClient& Remotes::hub(const config::Link& link) const { return *hubs_.at(hosts_.at(link.hub)).client; }
+
+providers::ExternalRegistry& Remotes::external(const config::Link& link) const { return *externals_.at(link.external); }
 
 Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock,
                                    Rng& rng) {
   LinkServices out;
-  open_transport(out, config, clock);
-  TRY_ASSIGN(out.external, open_registry(external, *out.logged, clock, rng));
+  out.transport = open_transport(config, clock);
+  TRY_ASSIGN(out.external, open_registry(external, *out.transport.logged, clock, rng));
   return out;
 }
 
-std::string state_path(const config::Config& config) {
-  if (!config.store.empty()) return config.store.substr(std::string_view("sqlite:").size());
-  if (!config.state_folder.empty()) return config.state_folder + "/twinstep.db";
-  return "twinstep.db";
+Secret store_of(const config::Config& config) {
+  if (!config.store.empty()) return config.store;
+  return Secret("sqlite:" + (config.state_folder.empty() ? "" : config.state_folder + "/") + "twinstep.db");
 }
 
 }  // namespace twinstep::app

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -9,18 +10,48 @@
 
 namespace twinstep::app {
 
-/// The clients of one link, wired by hand from the configuration. Declared in the order in which they depend on each
-/// other, so that they go in the opposite order.
+/// How anything is reached. Goes last.
+struct Transport {
+  std::unique_ptr<http::Client> bare;
+  std::unique_ptr<http::Client> logged;
+};
+
+/// One hub. Declared in the order in which the parts depend on each other, so that they go in the opposite order.
+struct HubServices {
+  std::unique_ptr<http::Client> token_client;  ///< with Entra ID
+  std::unique_ptr<http::Authenticator> authenticator;
+  std::unique_ptr<azure::IotHubClient> client;
+};
+
+/// The clients of one link, wired by hand from the configuration, for a command.
 struct LinkServices {
   const config::Link* link = nullptr;
   const config::Hub* hub_config = nullptr;
-  std::unique_ptr<http::Client> transport;
-  std::unique_ptr<http::Client> logged;
-  std::unique_ptr<http::Client> token_client;  ///< with Entra ID
-  std::unique_ptr<http::Authenticator> authenticator;
-  std::unique_ptr<azure::IotHubClient> hub;
+  Transport transport;
+  HubServices hub;
   std::unique_ptr<azure::BlobClient> blobs;  ///< null without storage
   std::unique_ptr<providers::ExternalRegistry> external;
+};
+
+/// Every remote of a configuration, opened once: what works on one hub shares its client and so its budget.
+///
+/// Threads  any, once it is open.
+class Remotes {
+ public:
+  /// Contacts nothing. `config`, `clock` and `rng` outlive the remotes. Errors  as open_link().
+  static Result<std::unique_ptr<Remotes>> open(const config::Config& config, Clock& clock, Rng& rng);
+
+  /// Of a link of that configuration.
+  azure::IotHubClient& hub(const config::Link& link) const;
+  providers::ExternalRegistry& external(const config::Link& link) const;
+  azure::BlobClient* blobs() const { return blobs_.get(); }  ///< null without storage
+
+ private:
+  Transport transport_;
+  std::map<std::string, HubServices> hubs_;   // by host, in lower case: two names of one address are one hub
+  std::map<std::string, std::string> hosts_;  // by the name of the hub
+  std::map<std::string, std::unique_ptr<providers::ExternalRegistry>> externals_;
+  std::unique_ptr<azure::BlobClient> blobs_;
 };
 
 /// Settings that a provider's definition knows, for config::LoadOptions.
@@ -38,7 +69,7 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
 Result<LinkServices> open_external(const config::Config& config, const config::External& external, Clock& clock,
                                    Rng& rng);
 
-/// Path of the state file: the configured one, else twinstep.db in the user's state folder.
-std::string state_path(const config::Config& config);
+/// Where the state is kept, for open_database(): as configured, else twinstep.db in the user's state folder.
+Secret store_of(const config::Config& config);
 
 }  // namespace twinstep::app

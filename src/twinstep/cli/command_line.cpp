@@ -22,7 +22,7 @@ const std::vector<std::string> kStates{"queued", "waiting", "running", "blocked"
 /// What the commands that talk to the daemon share.
 CLI::App* add_daemon_command(CLI::App& app, CommandLine& out, const char* name, const char* text) {
   CLI::App* command = app.add_subcommand(name, text);
-  command->add_option("--url", out.url, "where the daemon is; else $TWINSTEP_URL, else serve.listen");
+  command->add_option("--url", out.url, "where the daemon is; else $TWINSTEP_URL, else serve.operations");
   command->footer(kExitCodes);
   return command;
 }
@@ -83,7 +83,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--config", out.config_file, "configuration file; else $TWINSTEP_CONFIG, else ./twinstep.yaml");
-  app.add_option("--store", out.store, "state file as sqlite:PATH");
+  app.add_option("--store", out.store, "sqlite:PATH or postgresql://..., or env:NAME or file:/path that holds it");
   app.add_option("--ca-file", out.ca_file, "PEM file to trust instead of the system's authorities");
   std::string output = "text";
   app.add_option("--output", output, "text or json")->check(CLI::IsMember({"text", "json"}));
@@ -133,6 +133,14 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   auto* check = app.add_subcommand("check", "probe every remote: reachability, credentials, rights, clock, paging");
   add_link(*check, out);
   check->footer(kExitCodes);
+
+  auto* serve = app.add_subcommand(
+      "serve", "the daemon: takes the hub's events, keeps devices in step in real time and by schedule");
+  serve->add_option("--listen", out.listen, "ADDRESS:PORT of webhook and API; else serve.listen");
+  serve->add_option("--operations", out.operations, "ADDRESS:PORT of health; else serve.operations");
+  serve->footer(
+      "SIGTERM ends it at the next safe point, SIGHUP makes it read its configuration again, kill -9 loses nothing.\n"
+      "Example: twinstep --store sqlite:/var/lib/twinstep/twinstep.db serve --listen 127.0.0.1:8080");
 
   auto* config = app.add_subcommand("config", "look at the configuration");
   config->require_subcommand(1);

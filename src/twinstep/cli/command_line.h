@@ -46,6 +46,9 @@ struct CommandLine {
   config::Deletes deletes = config::Deletes::kDelete;
   std::string include;  ///< comma-separated kinds
   bool copy_secrets = false;
+  // serve
+  std::string listen;
+  std::string operations;
   // provider
   std::string definition;  ///< check FILE
   std::string name;        ///< try NAME

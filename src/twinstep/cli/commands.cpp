@@ -33,10 +33,11 @@ void log_to_standard_error(int verbose) {
 
 }  // namespace
 
-int run(const CommandLine& line, std::stop_token stop) {
+int run(const CommandLine& line, std::stop_token stop, Hangup& hangup) {
   log_to_standard_error(line.verbose);
   const std::string_view first = std::string_view(line.command).substr(0, line.command.find(' '));
   try {
+    if (first == "serve") return run_serve(line, stop, hangup);
     for (const Command& command : kCommands)
       if (command.name == first) return command.function(line, stop);
   } catch (const std::exception& bug) {  // a bug or a lost local world: say so instead of dying without a word

@@ -40,13 +40,12 @@ ErrorKind kind_of(int status) {
 }  // namespace
 
 std::string client_url(const config::Serve& serve) {
-  const size_t colon = serve.listen.rfind(':');
-  if (colon == std::string::npos || serve.listen.substr(colon) == ":0") return {};
-  std::string address = serve.listen.substr(0, colon);
+  const size_t colon = serve.operations.rfind(':');
+  if (colon == std::string::npos || serve.operations.substr(colon) == ":0") return {};
+  std::string address = serve.operations.substr(0, colon);
   if (address.empty() || address == "0.0.0.0") address = "127.0.0.1";
   if (address == "[::]") address = "[::1]";
-  return fmt::format("{}://{}{}", serve.tls_certificate.empty() ? "http" : "https", address,
-                     serve.listen.substr(colon));
+  return fmt::format("http://{}{}", address, serve.operations.substr(colon));
 }
 
 std::string query_of(const std::vector<std::pair<std::string_view, std::string>>& parameters) {
@@ -68,7 +67,7 @@ Result<DaemonClient> DaemonClient::open(const CommandLine& line, std::stop_token
       return fail(
           ErrorKind::kInvalid, "usage.url",
           fmt::format("serve.listen is {}, which does not say where the daemon is; say it by --url or TWINSTEP_URL",
-                      loaded.config.serve.listen));
+                      loaded.config.serve.operations));
   }
   while (url.ends_with('/')) url.pop_back();
   if (!url.starts_with("http://") && !url.starts_with("https://"))

@@ -19,7 +19,7 @@ namespace twinstep::cli {
 ///           kCorrupt "daemon.answer" when something else than a daemon answers.
 class DaemonClient {
  public:
-  /// Finds the daemon: --url, else TWINSTEP_URL, else serve.listen of the configuration.
+  /// Finds the daemon: --url, else TWINSTEP_URL, else serve.operations of the configuration.
   /// Errors  kInvalid "usage.url", those of the configuration.
   static Result<DaemonClient> open(const CommandLine& line, std::stop_token stop);
 
@@ -39,7 +39,7 @@ class DaemonClient {
   std::stop_token stop_;
 };
 
-/// Where a client finds a daemon that listens at ADDRESS:PORT: any address becomes this machine's. Empty for port 0.
+/// The daemon's listener that answers everything (serve.operations), as this machine reaches it. Empty for port 0.
 std::string client_url(const config::Serve& serve);
 
 /// "?link=a&state=b" of what is not empty.

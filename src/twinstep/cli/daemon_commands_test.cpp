@@ -33,7 +33,8 @@ class DaemonCommands : public api::ApiFixture {
     }
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();
-    const int code = run(line, {});
+    Hangup hangup;
+    const int code = run(line, {}, hangup);
     err = testing::internal::GetCapturedStderr();
     out = testing::internal::GetCapturedStdout();
     return code;
@@ -199,13 +200,12 @@ TEST_F(DaemonCommands, AnotherProgramAtTheAddressIsRecognized) {
 
 TEST(ClientUrl, AnyAddressBecomesThisMachines) {
   config::Serve serve;
-  EXPECT_EQ(client_url(serve), "http://127.0.0.1:8080");
-  serve.listen = "0.0.0.0:80";
+  EXPECT_EQ(client_url(serve), "http://127.0.0.1:8081");
+  serve.operations = "0.0.0.0:80";
   EXPECT_EQ(client_url(serve), "http://127.0.0.1:80");
-  serve.listen = "[::]:443";
-  serve.tls_certificate = "cert.pem";
-  EXPECT_EQ(client_url(serve), "https://[::1]:443");
-  serve.listen = "127.0.0.1:0";
+  serve.operations = "[::]:81";
+  EXPECT_EQ(client_url(serve), "http://[::1]:81");
+  serve.operations = "127.0.0.1:0";
   EXPECT_EQ(client_url(serve), "");
 }
 

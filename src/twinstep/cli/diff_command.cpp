@@ -31,7 +31,7 @@ class SavedListing final : public providers::ExternalRegistry {
   Result<providers::FoundDevice> look_up(const providers::DeviceInput&, const Call&) override { return only_listed(); }
   Result<providers::WriteOutcome> create(const providers::DeviceInput&, const Call&) override { return only_listed(); }
   Result<providers::WriteOutcome> remove(const providers::DeviceInput&, const Call&) override { return only_listed(); }
-  std::vector<std::string> missing_for_create(const providers::DeviceInput&) const override { return {}; }
+  std::vector<providers::TagFault> missing_for_create(const providers::DeviceInput&) const override { return {}; }
 
  private:
   static tl::unexpected<Error> only_listed() {

@@ -41,10 +41,10 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
         fmt::format("link {} has the hub as master; plan, apply and sync work on links whose master is external",
                     chosen->name));
   TRY_ASSIGN(session->services, app::open_link(config, *chosen, real_clock(), Rng::real()));
-  const std::string path = app::state_path(config);
-  TRY_ASSIGN(session->state, store::StateFile::open(path, real_clock()));
+  const std::string store(app::store_of(config).reveal());
+  TRY_ASSIGN(session->state, store::StateFile::open(store, real_clock()));
   if (lock) {
-    auto taken = store::LinkLock::take(path, chosen->name);
+    auto taken = store::LinkLock::take(store, chosen->name, real_clock());
     if (!taken) return fail(std::move(taken).error());
     session->lock.emplace(std::move(*taken));
   }
@@ -54,7 +54,7 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
   std::error_code ignored;
   const auto temporary = std::filesystem::temp_directory_path(ignored);
   session->context = std::make_unique<workflows::LinkContext>(workflows::LinkContext{
-      config, *chosen, *session->services.hub_config, *session->services.hub, session->services.blobs.get(),
+      config, *chosen, *session->services.hub_config, *session->services.hub.client, session->services.blobs.get(),
       *session->services.external, *session->state, real_clock(), Rng::real(), *session->progress,
       temporary.empty() ? std::string("/tmp") : temporary.string()});
   return session;

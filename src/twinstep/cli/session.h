@@ -6,6 +6,7 @@
 #include "twinstep/app/services.h"
 #include "twinstep/cli/command_line.h"
 #include "twinstep/cli/terminal.h"
+#include "twinstep/store/link_lock.h"
 #include "twinstep/store/state_file.h"
 
 namespace twinstep::cli {
@@ -19,7 +20,7 @@ int fail_with(const Error& error, const CommandLine& line, std::stop_token stop)
 /// Everything that plan, apply, sync and check need for one link.
 class Session {
  public:
-  /// `lock` keeps other processes of this machine away from the link.
+  /// `lock` keeps other processes away from the link.
   static Result<std::unique_ptr<Session>> open(const CommandLine& line, const std::string& link, bool lock);
 
   config::Loaded loaded;

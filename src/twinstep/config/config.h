@@ -115,7 +115,7 @@ struct Config {
   std::optional<Storage> storage;
   std::vector<External> externals;
   std::vector<Link> links;
-  std::string store;            ///< "sqlite:PATH"; empty = the user's state folder
+  Secret store;                 ///< "sqlite:PATH" or "postgresql://..."; empty = the user's state folder
   std::string state_folder;     ///< $XDG_STATE_HOME/twinstep or ~/.local/state/twinstep; where the store is by default
   std::string ca_file;          ///< PEM file used instead of the system's CA store
   bool use_export_jobs = true;  ///< useJobToExportIoTHubDevices

@@ -25,12 +25,8 @@ const Key& KeyReader::key(std::string_view name, KeyType type) {
 }
 
 std::optional<std::string> KeyReader::text(std::string_view name) {
-  const Key& one = key(name, KeyType::kText);
-  auto out = map_.text(name);
-  if (out && !out->starts_with(one.beginning))
-    diagnostics_.error(*at(name), fmt::format("config.{}", name),
-                       fmt::format("'{}' of {} must begin with '{}' in this version", name, what_, one.beginning));
-  return out;
+  key(name, KeyType::kText);
+  return map_.text(name);
 }
 
 std::optional<bool> KeyReader::boolean(std::string_view name) {

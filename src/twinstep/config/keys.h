@@ -32,10 +32,10 @@ struct Key {
   std::string name;
   KeyType type = KeyType::kText;
   std::string description = {};
+  std::string pattern = {};               ///< what the text of a kSecret may be, for editors
   std::vector<std::string> choices = {};  ///< in the order of the enumeration that they stand for
   int64_t least = 0;                      ///< kInteger
   int64_t most = 0;                       ///< kInteger
-  std::string beginning = {};             ///< what a kText must begin with
   json::value otherwise = nullptr;        ///< the default, null when there is none to tell
   const Section* section = nullptr;       ///< of the types that hold keys
   bool required = false;

@@ -61,7 +61,12 @@ class Loader {
       for (const auto& [name, node] : externals->members) read_external(name.scalar, node, diagnostics);
     if (const yaml::Node* links = map.section_list("links"))
       for (const yaml::Node& node : links->items) read_one_link(node, diagnostics);
-    if (const auto store = map.text("store")) set(out_.config.store, *store, "store", place(path, *map.at("store")));
+    if (auto store = map.secret("store", lookup_)) {
+      if (const auto named = check_store(*store); !named)
+        diagnostics.error(*map.at("store"), named.error().code, named.error().what);
+      out_.config.store = std::move(*store);
+      origin_["store"] = place(path, *map.at("store"));
+    }
     if (const auto ca = map.text("ca_file")) set(out_.config.ca_file, *ca, "ca_file", place(path, *map.at("ca_file")));
     if (const auto use = map.boolean("use_export_jobs")) {
       out_.config.use_export_jobs = *use;
@@ -99,6 +104,15 @@ class Loader {
   void set(std::string& field, const std::string& value, const char* name, std::string origin) {
     field = value;
     origin_[name] = std::move(origin);
+  }
+
+  Status set_store(const std::string& text, const char* origin) {
+    auto store = resolve_secret(text, lookup_);
+    if (!store) return fail_within(std::move(store), origin);
+    if (auto named = check_store(*store); !named) return fail_within(std::move(named), origin);
+    out_.config.store = std::move(*store);
+    origin_["store"] = origin;
+    return {};
   }
 
   void read_polling(KeyReader& map, const char* key, JobPolling& polling, yaml::Diagnostics& diagnostics) {
@@ -321,10 +335,9 @@ class Loader {
     }
     if (const auto ca = environment_.get("TWINSTEP_CA_FILE"))
       set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
-    if (const auto store = environment_.get("TWINSTEP_STORE"))
-      set(config.store, *store, "store", "environment TWINSTEP_STORE");
+    if (const auto store = environment_.get("TWINSTEP_STORE")) TRY(set_store(*store, "environment TWINSTEP_STORE"));
     if (!options_.ca_file.empty()) set(config.ca_file, options_.ca_file, "ca_file", "flag --ca-file");
-    if (!options_.store.empty()) set(config.store, options_.store, "store", "flag --store");
+    if (!options_.store.empty()) TRY(set_store(options_.store, "flag --store"));
     for (auto& warning : environment_.near_misses()) warnings_.push_back(std::move(warning));
     return {};
   }
@@ -397,6 +410,9 @@ class Loader {
             fmt::format("hub {}: time_factor (TWINSTEP_TIME_FACTOR) is for a simulated hub, and {} is a real one",
                         hub.name, hub.host));
     }
+    for (const auto& [name, text] :
+         {std::pair{"serve.listen", out_.config.serve.listen}, {"serve.operations", out_.config.serve.operations}})
+      if (auto address = parse_listen(text); !address) return fail_within(std::move(address), name);
     for (const Link& link : out_.config.links) {
       if (!out_.config.find_hub(link.hub))
         return fail(ErrorKind::kInvalid, "config.unknown-name",
@@ -408,10 +424,6 @@ class Loader {
         return fail(ErrorKind::kInvalid, "config.bad-name",
                     fmt::format("link name '{}' must have at most 128 characters and no quotes", link.name));
     }
-    if (!out_.config.store.empty() && !out_.config.store.starts_with("sqlite:"))
-      return fail(ErrorKind::kInvalid, "config.store",
-                  fmt::format("store must be sqlite:PATH in this version (it begins with '{}')",
-                              out_.config.store.substr(0, out_.config.store.find(':'))));
     return {};
   }
 
@@ -467,9 +479,10 @@ class Loader {
       add("limits", fmt::format("deletes {}, updates {}, shrink {}", to_string(link.limits.deletes),
                                 to_string(link.limits.updates), to_string(link.limits.shrink)));
     }
-    values.push_back({"store",
-                      config.store.empty() ? fmt::format("sqlite:{}/twinstep.db", config.state_folder) : config.store,
-                      origin("store")});
+    values.push_back(
+        {"store",
+         config.store.empty() ? fmt::format("sqlite:{}/twinstep.db", config.state_folder) : store_text(config.store),
+         origin("store")});
     values.push_back({"ca_file", config.ca_file.empty() ? "the system's" : config.ca_file, origin("ca_file")});
     values.push_back({"use_export_jobs", config.use_export_jobs ? "true" : "false", origin("use_export_jobs")});
     values.push_back({"job_threshold", fmt::format("{}", config.job_threshold), origin("job_threshold")});

@@ -130,6 +130,30 @@ export_polling: { interval: 10s, attempts: 30 }
   EXPECT_EQ(config.export_polling.attempts, 30);
 }
 
+TEST_F(ConfigLoad, TheStoreMayBeASecretAndIsShownWithoutItsPassword) {
+  const auto shown = [](const Result<Loaded>& loaded) {
+    for (const Effective& one : loaded->values)
+      if (one.name == "store") return one.value;
+    return std::string("nothing");
+  };
+  const std::string uri = "postgresql://me:hush@db.example:5432/twinstep?sslmode=require";
+  const auto from_file = from("store: env:DB\n", {{"DB", uri}});
+  ASSERT_TRUE(from_file) << from_file.error().what;
+  EXPECT_EQ(from_file->config.store.reveal(), uri);
+  EXPECT_EQ(shown(from_file), "postgresql://me:***@db.example:5432/twinstep?sslmode=require");
+  const auto from_variable =
+      from_environment({{"TWINSTEP_STORE", "env:DB"}, {"DB", "postgres://h/d?password=hush&user=me"}});
+  ASSERT_TRUE(from_variable) << from_variable.error().what;
+  EXPECT_EQ(shown(from_variable), "postgres://h/d?password=***&user=me");
+  EXPECT_EQ(shown(from("store: postgresql://db:5432/d\n")), "postgresql://db:5432/d");
+  EXPECT_EQ(shown(from("store: sqlite:/a@b:c/d.db\n")), "sqlite:/a@b:c/d.db");
+  EXPECT_EQ(shown(from("store: 'postgresql://me:a@b/hush@db/d'\n")), "postgresql://me:***@db/d");
+  const auto bad = from_environment({{"TWINSTEP_STORE", "mysql://me:hush@x"}});
+  ASSERT_FALSE(bad);
+  EXPECT_EQ(bad.error().code, "config.store");
+  EXPECT_EQ(bad.error().what.find("hush"), std::string::npos);
+}
+
 TEST_F(ConfigLoad, ATimeFactorIsForSimulatedHubsOnly) {
   const std::string simulated = "HostName=127.0.0.1:8443;SharedAccessKeyName=iothubowner;SharedAccessKey=a2V5";
   const auto loaded = from("hubs: {sim: {connection_string: \"" + simulated + "\", time_factor: 60}}\n",
@@ -158,7 +182,8 @@ TEST_F(ConfigLoad, EveryMistakeNamesItsPlaceAndTheNearestName) {
       {"hubs: {contoso: {host: h, entra: {kind: managed-identity}}}\nexternals: {t: {provider: actility}}\n"
        "links:\n  - {name: l, hub: contoso, external: t}\n",
        "deletes: never"},
-      {"store: postgresql://x\n", "twinstep.yaml:1:8: 'store' of the configuration must begin with 'sqlite:'"},
+      {"store: mysql://me:hush@x/y\n", "twinstep.yaml:1:8: store must be sqlite:PATH or postgresql://"},
+      {"store: env:NOT_THERE\n", "twinstep.yaml:1:8: env:NOT_THERE"},
       {"hubs: contoso\n", "twinstep.yaml:1:7: 'hubs' of the configuration must be a map of names"},
   };
   for (const auto& one : kCases) {

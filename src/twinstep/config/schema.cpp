@@ -14,9 +14,9 @@ json::object section_schema(const Section& section);
 json::object type_schema(const Key& key) {
   switch (key.type) {
     case KeyType::kText:
-      if (key.beginning.empty()) return {{"type", "string"}};
-      return {{"type", "string"}, {"pattern", "^" + key.beginning}};
+      return {{"type", "string"}};
     case KeyType::kSecret:
+      if (!key.pattern.empty()) return {{"type", "string"}, {"pattern", key.pattern}};
       return reference("secret");
     case KeyType::kBoolean:
       return {{"type", "boolean"}};

@@ -71,6 +71,28 @@ Result<Secret> resolve_secret(std::string_view text, const EnvironmentLookup& en
   return Secret(std::string(text));
 }
 
+Status check_store(const Secret& store) {
+  for (const char* beginning : {"sqlite:", "postgresql://", "postgres://"})
+    if (store.reveal().starts_with(beginning) && store.reveal() != beginning) return {};
+  return fail(ErrorKind::kInvalid, "config.store",
+              "store must be sqlite:PATH or postgresql://USER@HOST/DATABASE, or env:NAME or file:/path that holds it");
+}
+
+std::string store_text(const Secret& store) {
+  std::string text(store.reveal());
+  if (text.starts_with("sqlite:")) return text;
+  // Up to the last '@', because a password with one may not be encoded.
+  const size_t user = text.find("://") + 3;
+  const size_t at = text.rfind('@');
+  const size_t colon = text.find(':', user);
+  if (at != std::string::npos && colon < at) text.replace(colon + 1, at - colon - 1, "***");
+  for (size_t name = 0; (name = text.find("password=", name)) != std::string::npos;) {
+    name += std::string_view("password=").size();
+    text.replace(name, text.find('&', name) - name, "***");
+  }
+  return text;
+}
+
 Result<std::string> hub_host(const Secret& connection_string) {
   std::string host;
   bool has_policy = false;
@@ -96,6 +118,27 @@ Result<std::string> hub_host(const Secret& connection_string) {
       ErrorKind::kInvalid, "config.bad-connection-string",
       fmt::format("the IoT Hub connection string has no {}; copy it whole from the hub's shared access policies",
                   missing));
+}
+
+bool ListenAddress::loopback() const { return address.starts_with("127.") || address == "::1"; }
+
+Result<ListenAddress> parse_listen(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  ListenAddress out;
+  std::string_view host = text.substr(0, colon);
+  const bool bracketed = host.size() > 2 && host.starts_with('[') && host.ends_with(']');
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  unsigned port = 0;
+  const std::string_view digits = colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
+  const auto [end, wrong] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  const bool good_port =
+      !digits.empty() && wrong == std::errc{} && end == digits.data() + digits.size() && port < 65536;
+  if (host.empty() || !good_port || (!bracketed && host.find(':') != std::string_view::npos))
+    return fail(ErrorKind::kInvalid, "config.bad-address",
+                fmt::format("'{}' is not ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080", text));
+  out.address = host == "localhost" ? "127.0.0.1" : std::string(host);
+  out.port = static_cast<uint16_t>(port);
+  return out;
 }
 
 }  // namespace twinstep::config

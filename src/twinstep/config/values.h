@@ -27,6 +27,20 @@ Result<Limit> parse_limit(std::string_view text);
 /// Blocking: reads the file. Errors  "config.secret-missing", naming the reference and never its value.
 Result<Secret> resolve_secret(std::string_view text, const EnvironmentLookup& environment);
 
+/// Where to listen: "127.0.0.1:8080", "[::1]:0", "localhost:8080". Errors  "config.bad-address".
+struct ListenAddress {
+  std::string address;  ///< without brackets
+  uint16_t port = 0;    ///< 0 = any free one
+  bool loopback() const;
+};
+Result<ListenAddress> parse_listen(std::string_view text);
+/// Says whether a store is named in one of the forms that there are.
+/// Errors  "config.store", without the text: it may hold a password.
+Status check_store(const Secret& store);
+
+/// The store for people: a PostgreSQL URI without its password.
+std::string store_text(const Secret& store);
+
 /// The host of an IoT Hub connection string that has HostName, SharedAccessKeyName and SharedAccessKey.
 /// Errors  "config.bad-connection-string", naming the part that is missing.
 Result<std::string> hub_host(const Secret& connection_string);

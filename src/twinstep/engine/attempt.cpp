@@ -56,11 +56,12 @@ Finish Attempt::again(Millis wait, std::string status) {
   return out;
 }
 
-std::optional<Finish> Attempt::retry(const config::RetrySettings& policy, const Error& error, std::string status) {
-  const int tries = claimed_.workflow.attempt + 1;
+std::optional<Finish> Attempt::retry(const config::RetrySettings& policy, const Error& error, std::string status,
+                                     bool anew) {
+  const int tries = (anew ? 0 : claimed_.workflow.attempt) + 1;
   const Backoff backoff{.first = policy.first, .cap = policy.cap, .jitter = 0.1};
   const Millis wait = error.retry_after ? std::max(*error.retry_after, Millis{1000}) : backoff.after(tries, rng_);
-  const Millis waited = claimed_.workflow.waited + wait;
+  const Millis waited = (anew ? Millis{0} : claimed_.workflow.waited) + wait;
   if (tries >= policy.attempts || waited > policy.total) return std::nullopt;
   Finish out = end(State::kWaiting, std::move(status), error.code);
   out.due_in = wait;

@@ -41,9 +41,9 @@ class Attempt {
   void note(std::string what, std::string detail = {});
   /// A ledger entry, likewise.
   void remember(store::LedgerEntry entry) { ledger_ = std::move(entry); }
-  /// The lane rests for `span` after this claim: every workflow of it would meet the same refusal. `reason` is for the
-  /// one alarm that is raised.
-  void rest_lane(Millis span, std::string reason) { rest_ = Rest{span, std::move(reason)}; }
+  /// The lane rests after this claim, because every workflow of it would meet the same refusal: for `span`, doubling
+  /// while the first one after each rest meets it again. `alarm`: a person has to do something about it.
+  void rest_lane(Millis span, std::string reason, bool alarm) { rest_ = Rest{span, std::move(reason), alarm}; }
 
   // How the claim ends. The rules return what one of these gives.
   store::Finish done(std::string status);
@@ -55,12 +55,15 @@ class Attempt {
   store::Finish again(Millis wait, std::string status);
   /// A failed try that counts: again after the policy's wait (doubling from `first` to `cap`, 10 % jitter) or the
   /// remote's Retry-After. Empty when the policy is used up: count, or sum of the waits asked for. Wall time plays no
-  /// part, so a jump of the clock or a night with the daemon off is nobody's failure.
-  std::optional<store::Finish> retry(const config::RetrySettings& policy, const Error& error, std::string status);
+  /// part, so a jump of the clock or a night with the daemon off is nobody's failure. `anew`: the tries so far were
+  /// those of another policy, count from the beginning.
+  std::optional<store::Finish> retry(const config::RetrySettings& policy, const Error& error, std::string status,
+                                     bool anew = false);
 
   struct Rest {
     Millis span{0};
     std::string reason;
+    bool alarm = true;
   };
   const std::optional<Rest>& rest() const { return rest_; }
 

@@ -3,22 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
-#include "twinstep/base/units.h"
-#include "twinstep/plan/snapshot_data.h"
+#include "twinstep/plan/findings.h"
 #include "twinstep/plan/tag_text.h"
 
 namespace twinstep::plan {
 
 namespace {
-
-constexpr size_t kMaxProblems = 200;    // of each kind
-constexpr size_t kRemembered = 64;      // devices of one id that are looked through for the very same text
-constexpr uint64_t kLookAtStop = 1024;  // devices between two looks at the stop token
-
-struct DetailRef {
-  uint64_t offset = 0;
-  uint32_t size = 0;
-};
 
 /// A change in its kept form; what it consists of is read from the details when it is asked for.
 struct Kept {
@@ -50,81 +40,6 @@ Kept get(const char* bytes) {
   return kept;
 }
 
-/// All records of one canonical id on one side.
-struct Group {
-  std::string id;
-  uint64_t devices = 0;
-  bool modules = false;
-  bool broken = false;
-  bool repeated = false;  // two items have the very same text
-  uint16_t flags = 0;     // of the first device, as the next two
-  DetailRef detail;
-  std::vector<std::byte> hashes;
-  DetailRef second;
-  std::vector<uint64_t> items;  // hashes of the items' texts, the first few
-
-  bool is(RecordFlag flag) const { return (flags & flag) != 0; }
-};
-
-class Groups {
- public:
-  explicit Groups(const Snapshot::Data& data) : merge_(data.records, data.tag_count) {}
-
-  /// The next id, or null at the end. Good until the next call.
-  Result<const Group*> next() {
-    if (!started_) {
-      started_ = true;
-      TRY_ASSIGN(record_, merge_.next());
-    }
-    if (record_ == nullptr) return nullptr;
-    group_.id.assign(record_->id);
-    group_.devices = 0;
-    group_.modules = group_.broken = group_.repeated = false;
-    group_.flags = 0;
-    group_.items.clear();
-    do {
-      take(*record_);
-      TRY_ASSIGN(record_, merge_.next());
-    } while (record_ != nullptr && record_->id == group_.id);
-    return &group_;
-  }
-
- private:
-  void take(const Record& record) {
-    if (record.is(kModule)) {
-      group_.modules = true;
-      return;
-    }
-    if (record.is(kBroken)) {
-      group_.broken = true;
-      return;
-    }
-    if (++group_.devices == 1) {
-      group_.flags = record.flags;
-      group_.detail = {record.detail_offset, record.detail_size};
-      group_.hashes.assign(record.hashes.begin(), record.hashes.end());
-    } else {
-      if (group_.devices == 2) group_.second = {record.detail_offset, record.detail_size};
-      const auto& items = group_.items;
-      group_.repeated = group_.repeated || std::find(items.begin(), items.end(), record.item_hash) != items.end();
-    }
-    if (group_.items.size() < kRemembered) group_.items.push_back(record.item_hash);
-  }
-
-  RecordMerge merge_;
-  const Record* record_ = nullptr;
-  bool started_ = false;
-  Group group_;
-};
-
-uint64_t hash_at(const std::vector<std::byte>& hashes, size_t i) {
-  uint64_t hash = 0;
-  std::memcpy(&hash, hashes.data() + i * sizeof hash, sizeof hash);
-  return hash;
-}
-
-std::string name_of(const std::string& external) { return external.empty() ? "the external list" : external; }
-
 }  // namespace
 
 struct Comparison::Data {
@@ -145,7 +60,7 @@ namespace {
 /// Makes the decisions, one canonical id at a time.
 class Judge {
  public:
-  explicit Judge(Comparison::Data& data) : data_(data), hub_details_(data.hub), external_details_(data.external) {}
+  explicit Judge(Comparison::Data& data) : data_(data), findings_(data.hub, data.external, data.rules) {}
 
   Status external_only(const Group& external) {
     Counts& counts = data_.counts;
@@ -153,8 +68,8 @@ class Judge {
     if (external.broken || external.is(kUnusable)) return unusable(external);
     if (external.is(kIllegalId)) {
       ++counts.invalid;
-      return problem(
-          Problem::Kind::kInvalid, "external", external, external_details_,
+      return findings_.problem(
+          Problem::Kind::kInvalid, Side::kExternal, external,
           "IoT Hub does not accept this id: 1 to 128 of A-Z a-z 0-9 and - : . + % _ # * ? ! ( ) , = @ ; $ '");
     }
     ++counts.creates;
@@ -192,14 +107,14 @@ class Judge {
     Counts& counts = data_.counts;
     if (hub.devices == 0 && !hub.broken) {
       // Modules without their device: it must be there, but nothing is known of it.
-      note_repeat(external, "external");
+      findings_.note_repeat(Side::kExternal, external);
       ++counts.excluded;
       ++counts.excluded_modules;
       return {};
     }
     TRY_ASSIGN(const bool settled, settle_hub(hub));
     if (settled) {
-      note_repeat(external, "external");
+      findings_.note_repeat(Side::kExternal, external);
       return {};
     }
     if (external.devices > 1) return double_external(external);
@@ -222,22 +137,10 @@ class Judge {
   void finish() {
     Comparison::Data& data = data_;
     Counts& counts = data.counts;
-    for (const auto& [proof, name] : {std::pair(&data.hub.proof, std::string("the hub")),
-                                      std::pair(&data.external.proof, name_of(data.rules.external))}) {
-      if (!proof->complete) {
-        data.why_withheld.push_back(fmt::format("the list of {} is not complete: {}", name, proof->why_incomplete));
-      }
-      counts.invalid += proof->broken_without_id;  // those with an id were counted under it
-      if (proof->broken_without_id > 0) {
-        data.why_withheld.push_back(fmt::format(
-            "{} of the list of {} could not be read and showed no id",
-            proof->broken_without_id == 1 ? std::string("an item") : format_count(proof->broken_without_id) + " items",
-            name));
-      }
-    }
-    for (const std::string& why : repeats_) data.why_withheld.push_back(why);
+    counts.invalid += findings_.close(data.why_withheld);  // those with an id were counted under it
+    data.problems = findings_.take_problems();
     if (data.external_empty) {
-      data.why_withheld.push_back(fmt::format("the list of {} is empty", name_of(data.rules.external)));
+      data.why_withheld.push_back(fmt::format("the list of {} is empty", external_name(data.rules)));
       counts.withheld_changes = counts.creates + counts.updates + counts.adopts;
       counts.creates = counts.updates = counts.adopts = counts.enables = 0;
     }
@@ -256,12 +159,8 @@ class Judge {
   Result<bool> settle_hub(const Group& hub) {
     Counts& counts = data_.counts;
     if (hub.devices > 1) {
-      note_repeat(hub, "hub");
       ++counts.conflicts;
-      TRY_ASSIGN(const std::string places, places_of(hub, hub_details_));
-      TRY(problem(Problem::Kind::kConflict, "hub", hub, hub_details_,
-                  fmt::format("{} devices of the hub have this id when case and separators are left out: {}",
-                              hub.devices, places)));
+      TRY(findings_.conflict(Side::kHub, hub));
       return true;
     }
     if (hub.broken) {
@@ -284,67 +183,32 @@ class Judge {
   }
 
   Status double_external(const Group& external) {
-    note_repeat(external, "external");
     ++data_.counts.conflicts;
-    TRY_ASSIGN(const std::string places, places_of(external, external_details_));
-    return problem(Problem::Kind::kConflict, "external", external, external_details_,
-                   fmt::format("{} devices of {} have this id when case and separators are left out: {}",
-                               external.devices, name_of(data_.rules.external), places));
+    return findings_.conflict(Side::kExternal, external);
   }
 
   Status unusable(const Group& external) {
     ++data_.counts.invalid;
     if (external.broken) return {};  // named among the broken items of the proof
-    TRY_ASSIGN(const Detail* const detail, external_details_.read(external.detail.offset, external.detail.size));
-    return problem(Problem::Kind::kInvalid, "external", external, external_details_, std::string(detail->problem));
+    TRY_ASSIGN(const Detail* const detail, findings_.detail(Side::kExternal, external));
+    return findings_.problem(Problem::Kind::kInvalid, Side::kExternal, external, std::string(detail->problem));
   }
 
   Status others(const Group& hub) {
     ++data_.counts.conflicts;
-    TRY_ASSIGN(const Detail* const detail, hub_details_.read(hub.detail.offset, hub.detail.size));
-    return problem(Problem::Kind::kConflict, "hub", hub, hub_details_,
-                   detail->owner.empty()
-                       ? "the device carries a mark (tags.twinstep) that names no link"
-                       : fmt::format("the device belongs to the link {} (tags.twinstep.link)", detail->owner));
-  }
-
-  Result<std::string> places_of(const Group& group, DetailReader& details) {
-    std::string out;
-    if (conflicts_ >= kMaxProblems) return out;
-    for (const DetailRef& ref : {group.detail, group.second}) {
-      TRY_ASSIGN(const Detail* const detail, details.read(ref.offset, ref.size));
-      out.append(out.empty() ? "" : " and ").append(providers::to_string(detail->place));
-    }
-    return group.devices > 2 ? out + " and others" : out;
-  }
-
-  /// Two items with the very same text: most likely a page came twice, and another one not at all.
-  void note_repeat(const Group& group, std::string_view side) {
-    if (!group.repeated) return;
-    bool& noted = side == "hub" ? hub_repeat_ : external_repeat_;
-    if (noted) return;
-    noted = true;
-    repeats_.push_back(fmt::format("the list of {} holds the same item twice ({}), so a page may have been repeated",
-                                   side == "hub" ? "the hub" : name_of(data_.rules.external), group.id));
+    TRY_ASSIGN(const Detail* const detail, findings_.detail(Side::kHub, hub));
+    return findings_.problem(
+        Problem::Kind::kConflict, Side::kHub, hub,
+        detail->owner.empty() ? "the device carries a mark (tags.twinstep) that names no link"
+                              : fmt::format("the device belongs to the link {} (tags.twinstep.link)", detail->owner));
   }
 
   bool same_values(const Group& hub, const Group& external) const {
     for (size_t i = 0; i < data_.rules.tags.size(); ++i) {
-      const uint64_t wanted = hash_at(external.hashes, i);
-      if (wanted != 0 && wanted != hash_at(hub.hashes, i)) return false;
+      const uint64_t wanted = external.hash(i);
+      if (wanted != 0 && wanted != hub.hash(i)) return false;
     }
     return true;
-  }
-
-  Status problem(Problem::Kind kind, std::string_view side, const Group& group, DetailReader& details,
-                 std::string text) {
-    size_t& count = kind == Problem::Kind::kConflict ? conflicts_ : invalid_;
-    if (count >= kMaxProblems) return {};
-    ++count;
-    TRY_ASSIGN(const Detail* const detail, details.read(group.detail.offset, group.detail.size));
-    data_.problems.push_back(
-        {kind, std::string(side), std::string(detail->id), providers::to_string(detail->place), std::move(text)});
-    return {};
   }
 
   Status keep(const Kept& kept) {
@@ -354,20 +218,13 @@ class Judge {
   }
 
   Comparison::Data& data_;
-  DetailReader hub_details_, external_details_;
-  size_t conflicts_ = 0, invalid_ = 0;
-  std::vector<std::string> repeats_;
-  bool hub_repeat_ = false, external_repeat_ = false;
+  Findings findings_;
 };
-
-tl::unexpected<Error> cancelled() {
-  return fail(ErrorKind::kCancelled, "plan.cancelled", "the comparison was stopped");
-}
 
 /// The change in full.
 Change build(const Comparison::Data& data, const Kept& kept, const Detail* hub, const Detail* external) {
   const Rules& rules = data.rules;
-  const std::string name = name_of(rules.external);
+  const std::string name = external_name(rules);
   Change change;
   change.op = kept.op;
   change.enable = kept.enable;
@@ -444,7 +301,7 @@ Status Comparison::changes(const Permit& permit, const ChangeSink& sink, const C
     bytes.resize(static_cast<size_t>(std::min<uint64_t>(data.kept.size() - at, kAtOnce * kKeptBytes)));
     TRY(data.kept.read(at, bytes.data(), bytes.size()));
     for (size_t i = 0; i < bytes.size(); i += kKeptBytes) {
-      if (call.stop.stop_requested()) return cancelled();
+      if (call.stop.stop_requested()) return comparison_stopped();
       const Kept kept = get(bytes.data() + i);
       if ((kept.op == Op::kDelete || kept.op == Op::kDisable) && !deletes) continue;
       if (kept.op == Op::kUpdate && !permit.updates) continue;
@@ -481,32 +338,15 @@ Result<Comparison> compare(const Snapshot& hub, const Snapshot& external, const 
   data->counts.hub_devices = hub.devices();
   data->counts.external_devices = external.devices();
   data->external_empty = external.devices() == 0;
-  for (const Snapshot* side : {&hub, &external}) {
-    data->problems.insert(data->problems.end(), side->proof().named.begin(), side->proof().named.end());
-  }
 
   Judge judge(*data);
-  Groups hub_groups(hub.data());
-  Groups external_groups(external.data());
-  TRY_ASSIGN(const Group* of_hub, hub_groups.next());
-  TRY_ASSIGN(const Group* of_external, external_groups.next());
-  for (uint64_t step = 0; of_hub != nullptr || of_external != nullptr; ++step) {
-    if (step % kLookAtStop == 0 && call.stop.stop_requested()) return cancelled();
-    const int order = of_hub == nullptr ? 1 : of_external == nullptr ? -1 : of_hub->id.compare(of_external->id);
-    if (order < 0) {
-      TRY(judge.hub_only(*of_hub));
-    } else if (order > 0) {
-      TRY(judge.external_only(*of_external));
-    } else {
-      TRY(judge.both(*of_hub, *of_external));
-    }
-    if (order <= 0) {
-      TRY_ASSIGN(of_hub, hub_groups.next());
-    }
-    if (order >= 0) {
-      TRY_ASSIGN(of_external, external_groups.next());
-    }
-  }
+  TRY(for_each_id(
+      data->hub, data->external,
+      [&](const Group* of_hub, const Group* of_external) -> Status {
+        if (of_external == nullptr) return judge.hub_only(*of_hub);
+        return of_hub == nullptr ? judge.external_only(*of_external) : judge.both(*of_hub, *of_external);
+      },
+      call));
   TRY(data->kept.flush());
   judge.finish();
   return Comparison(std::move(data));

@@ -19,6 +19,25 @@ std::optional<uint64_t> most(const config::Limit& limit, uint64_t owned) {
   return allowed;
 }
 
+std::string listed(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : "; ") + text;
+  return out;
+}
+
+/// How far the master's list may shrink; empty = it did not shrink further.
+std::optional<Tripped> shrunk(uint64_t devices, const config::Limits& limits, const std::optional<LastRun>& last,
+                              std::string_view list, std::string_view check) {
+  if (!last || devices >= last->external_count) return std::nullopt;
+  const auto limit = most(limits.shrink, last->external_count);
+  if (!limit || last->external_count - devices <= *limit) return std::nullopt;
+  return Tripped{
+      "shrink", devices, last->external_count - std::min(*limit, last->external_count),
+      fmt::format("{} has {} devices, {} at the last good run; it may lose {} at a time; check {}, then "
+                  "approve the plan or raise limits.shrink",
+                  list, format_count(devices), format_count(last->external_count), format_count(*limit), check)};
+}
+
 }  // namespace
 
 Verdict check_limits(const Counts& counts, const config::Limits& limits, const std::optional<LastRun>& last,
@@ -26,9 +45,7 @@ Verdict check_limits(const Counts& counts, const config::Limits& limits, const s
   Verdict verdict;
   if (external_empty) {
     verdict.permit = {false, false};
-    std::string doubts;
-    for (const std::string& why : why_withheld) doubts += (doubts.empty() ? " (" : "; ") + why;
-    if (!doubts.empty()) doubts += ")";
+    const std::string doubts = why_withheld.empty() ? "" : fmt::format(" ({})", listed(why_withheld));
     verdict.tripped.push_back(
         {"empty", 0, 1,
          fmt::format("the external list is empty{}, so nothing is changed; check the account, its "
@@ -36,9 +53,9 @@ Verdict check_limits(const Counts& counts, const config::Limits& limits, const s
                      doubts)});
   } else if (!why_withheld.empty()) {
     verdict.permit.deletes = false;
-    std::string text = "deletes are withheld: ";
-    for (size_t i = 0; i < why_withheld.size(); ++i) text += (i ? "; " : "") + why_withheld[i];
-    verdict.tripped.push_back({"withheld", counts.withheld, 0, text + "; mend the list and run again"});
+    verdict.tripped.push_back(
+        {"withheld", counts.withheld, 0,
+         fmt::format("deletes are withheld: {}; mend the list and run again", listed(why_withheld))});
   }
 
   const uint64_t removed = counts.deletes + counts.disables;
@@ -59,18 +76,42 @@ Verdict check_limits(const Counts& counts, const config::Limits& limits, const s
                      "limits.updates",
                      format_count(counts.updates), format_count(counts.owned), format_count(*limit))});
   }
-  if (last && !external_empty && counts.external_devices < last->external_count) {
-    const uint64_t lost = last->external_count - counts.external_devices;
-    if (const auto limit = most(limits.shrink, last->external_count); limit && lost > *limit) {
-      verdict.permit.deletes = false;
-      verdict.tripped.push_back(
-          {"shrink", counts.external_devices, last->external_count - std::min(*limit, last->external_count),
-           fmt::format("the external list has {} devices, {} at the last good run; it may lose {} at a time; check the "
-                       "external system, then approve the plan or raise limits.shrink",
-                       format_count(counts.external_devices), format_count(last->external_count),
-                       format_count(*limit))});
-    }
+  if (external_empty) return verdict;
+  if (auto tripped = shrunk(counts.external_devices, limits, last, "the external list", "the external system")) {
+    verdict.permit.deletes = false;
+    verdict.tripped.push_back(std::move(*tripped));
   }
+  return verdict;
+}
+
+Verdict check_sweep_limits(const SweepLoad& load, const config::Limits& limits, const std::optional<LastRun>& last,
+                           const std::vector<std::string>& why_withheld) {
+  Verdict verdict;
+  if (load.hub_devices == 0) {
+    verdict.permit = {false, false};
+    verdict.tripped.push_back(
+        {"empty", 0, 1,
+         "the hub's list is empty, so nothing is changed; check that the link names the right hub "
+         "and that its policy may read the registry"});
+    return verdict;
+  }
+  if (load.deletes == 0) return verdict;
+  if (!why_withheld.empty()) {
+    verdict.tripped.push_back(
+        {"withheld", load.deletes, 0,
+         fmt::format("{} deletes of orphans are withheld: {}; mend the list, the next sweep looks again",
+                     format_count(load.deletes), listed(why_withheld))});
+  }
+  if (const auto limit = most(limits.deletes, load.owned); limit && load.deletes > *limit) {
+    verdict.tripped.push_back(
+        {"deletes", load.deletes, *limit,
+         fmt::format("{} orphans to delete of {} devices that twinstep made outside, the limit is {}; look at them, "
+                     "then approve the plan or raise limits.deletes",
+                     format_count(load.deletes), format_count(load.owned), format_count(*limit))});
+  }
+  if (auto tripped = shrunk(load.hub_devices, limits, last, "the hub's list", "the hub"))
+    verdict.tripped.push_back(std::move(*tripped));
+  verdict.permit.deletes = verdict.tripped.empty();
   return verdict;
 }
 

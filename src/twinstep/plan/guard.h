@@ -14,7 +14,7 @@ namespace twinstep::plan {
 
 /// What is remembered of a link's last good run.
 struct LastRun {
-  uint64_t external_count = 0;
+  uint64_t external_count = 0;  ///< devices in the master's list
   uint64_t owned_count = 0;
   SystemTime finished;
 };
@@ -44,5 +44,17 @@ inline Verdict check_limits(const Comparison& comparison, const config::Limits& 
                             const std::optional<LastRun>& last) {
   return check_limits(comparison.counts(), limits, last, comparison.why_withheld(), comparison.external_empty());
 }
+
+/// What a sweep (plan/sweep.h) would delete outside, and what the limits measure it by.
+struct SweepLoad {
+  uint64_t deletes = 0;      ///< orphans that the link's `deletes` would remove
+  uint64_t owned = 0;        ///< devices that twinstep made outside and that are still there
+  uint64_t hub_devices = 0;  ///< as listed: the hub is the master
+};
+
+/// The same limits with the hub as master; `last` counts the hub's devices as the master's. Without deletes only the
+/// empty hub is named: nothing else can do harm. permit.updates plays no part, a sweep makes none.
+Verdict check_sweep_limits(const SweepLoad& load, const config::Limits& limits, const std::optional<LastRun>& last,
+                           const std::vector<std::string>& why_withheld);
 
 }  // namespace twinstep::plan

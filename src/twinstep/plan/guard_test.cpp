@@ -102,5 +102,39 @@ TEST(Guard, LetsTheMasterListGrowAndNamesEveryLimitThatIsExceeded) {
   EXPECT_FALSE(verdict.permit.updates);
 }
 
+TEST(SweepGuard, MeasuresOrphansByWhatTwinstepMadeOutside) {
+  EXPECT_TRUE(check_sweep_limits({3, 30, 100}, {}, {}, {}).permit.deletes);
+  const Verdict verdict = check_sweep_limits({4, 30, 100}, {}, {}, {});
+  ASSERT_EQ(verdict.tripped.size(), 1u);
+  EXPECT_EQ(verdict.tripped[0].rule, "deletes");
+  EXPECT_EQ(verdict.tripped[0].found, 4u);
+  EXPECT_EQ(verdict.tripped[0].limit, 3u);
+  EXPECT_FALSE(verdict.permit.deletes);
+  EXPECT_TRUE(check_sweep_limits({9, 9, 100}, {}, {}, {}).ok()) << "percentages count from ten devices up";
+}
+
+TEST(SweepGuard, LetsTheHubShrinkOnlySoFarWhenOrphansWouldGo) {
+  const LastRun last{100, 100, {}};
+  EXPECT_TRUE(check_sweep_limits({1, 100, 80}, {}, last, {}).ok());
+  const Verdict verdict = check_sweep_limits({1, 100, 79}, {}, last, {});
+  ASSERT_EQ(verdict.tripped.size(), 1u);
+  EXPECT_EQ(verdict.tripped[0].rule, "shrink");
+  EXPECT_FALSE(verdict.permit.deletes);
+  EXPECT_NE(verdict.tripped[0].text.find("the hub's list has 79 devices"), std::string::npos);
+  EXPECT_TRUE(check_sweep_limits({0, 100, 79}, {}, last, {}).ok()) << "nothing would be deleted";
+}
+
+TEST(SweepGuard, WithholdsDeletesWithoutProofAndNamesAnEmptyHub) {
+  const Verdict unproven = check_sweep_limits({1, 100, 100}, {}, {}, {"page 3 answered 404"});
+  ASSERT_EQ(unproven.tripped.size(), 1u);
+  EXPECT_EQ(unproven.tripped[0].rule, "withheld");
+  EXPECT_NE(unproven.tripped[0].text.find("page 3 answered 404"), std::string::npos);
+  EXPECT_FALSE(unproven.permit.deletes);
+  const Verdict empty = check_sweep_limits({0, 100, 0}, {}, {}, {});
+  ASSERT_EQ(empty.tripped.size(), 1u);
+  EXPECT_EQ(empty.tripped[0].rule, "empty");
+  EXPECT_FALSE(empty.permit.deletes);
+}
+
 }  // namespace
 }  // namespace twinstep::plan

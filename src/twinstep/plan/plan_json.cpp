@@ -146,6 +146,43 @@ Result<Change> change_from(const json::object& o) {
   return change;
 }
 
+json::object verdict_object(const Verdict& verdict) {
+  json::object guard;
+  guard["ok"] = verdict.ok();
+  guard["deletesPermitted"] = verdict.permit.deletes;
+  guard["updatesPermitted"] = verdict.permit.updates;
+  json::array& tripped = guard["tripped"].emplace_array();
+  for (const Tripped& one : verdict.tripped) {
+    json::object rule;
+    rule["rule"] = one.rule;
+    rule["found"] = one.found;
+    rule["limit"] = one.limit;
+    rule["text"] = as_utf8(one.text);
+    tripped.emplace_back(std::move(rule));
+  }
+  return guard;
+}
+
+json::array problems_array(const std::vector<Problem>& problems) {
+  json::array out;
+  for (const Problem& one : problems) {
+    json::object problem;
+    problem["kind"] = to_string(one.kind);
+    problem["side"] = as_utf8(one.side);
+    problem["deviceId"] = as_utf8(one.id);
+    problem["place"] = as_utf8(one.place);
+    problem["text"] = as_utf8(one.text);
+    out.emplace_back(std::move(problem));
+  }
+  return out;
+}
+
+json::array texts_array(const std::vector<std::string>& texts) {
+  json::array out;
+  for (const std::string& text : texts) out.emplace_back(as_utf8(text));
+  return out;
+}
+
 json::object head_object(const PlanHead& head) {
   json::object o;
   o["schema"] = kPlanSchema;
@@ -159,31 +196,9 @@ json::object head_object(const PlanHead& head) {
   fingerprints["hub"] = as_utf8(head.hub_fingerprint);
   fingerprints["external"] = as_utf8(head.external_fingerprint);
   o["counts"] = to_json(head.counts);
-  json::array& withheld = o["withheld"].emplace_array();
-  for (const std::string& why : head.why_withheld) withheld.emplace_back(as_utf8(why));
-  json::object& guard = o["guard"].emplace_object();
-  guard["ok"] = head.verdict.ok();
-  guard["deletesPermitted"] = head.verdict.permit.deletes;
-  guard["updatesPermitted"] = head.verdict.permit.updates;
-  json::array& tripped = guard["tripped"].emplace_array();
-  for (const Tripped& one : head.verdict.tripped) {
-    json::object rule;
-    rule["rule"] = one.rule;
-    rule["found"] = one.found;
-    rule["limit"] = one.limit;
-    rule["text"] = as_utf8(one.text);
-    tripped.emplace_back(std::move(rule));
-  }
-  json::array& problems = o["problems"].emplace_array();
-  for (const Problem& one : head.problems) {
-    json::object problem;
-    problem["kind"] = to_string(one.kind);
-    problem["side"] = as_utf8(one.side);
-    problem["deviceId"] = as_utf8(one.id);
-    problem["place"] = as_utf8(one.place);
-    problem["text"] = as_utf8(one.text);
-    problems.emplace_back(std::move(problem));
-  }
+  o["withheld"] = texts_array(head.why_withheld);
+  o["guard"] = verdict_object(head.verdict);
+  o["problems"] = problems_array(head.problems);
   return o;
 }
 

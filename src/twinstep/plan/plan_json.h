@@ -17,6 +17,12 @@ inline constexpr std::string_view kTailEnd = "\"}\n";
 /// As to_json(Change). Errors  kCorrupt: the change's tags are no JSON object.
 Result<json::object> change_object(const Change& change);
 
+/// {"ok":...,"deletesPermitted":...,"updatesPermitted":...,"tripped":[{"rule","found","limit","text"}]}
+json::object verdict_object(const Verdict& verdict);
+/// [{"kind","side","deviceId","place","text"}]
+json::array problems_array(const std::vector<Problem>& problems);
+json::array texts_array(const std::vector<std::string>& texts);
+
 /// Members up to and without "changes", in the order of the file.
 json::object head_object(const PlanHead& head);
 /// Errors  kCorrupt naming the member.

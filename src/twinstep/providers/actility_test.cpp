@@ -9,7 +9,9 @@ namespace twinstep::providers {
 namespace {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
+using testing::Field;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -301,8 +303,12 @@ TEST_F(Actility, MissingAndMalformedTagsAreNamedAndNothingIsSent) {
   DeviceInput bad = device();
   bad.tags.erase("applicationKey");
   bad.tags["EUI"] = "123";
-  EXPECT_THAT(registry->missing_for_create(bad),
-              ElementsAre("EUI must have 16 characters", "applicationKey is missing"));
+  EXPECT_THAT(
+      registry->missing_for_create(bad),
+      ElementsAre(AllOf(Field(&TagFault::text, "EUI must have 16 characters"), Field(&TagFault::missing, false)),
+                  AllOf(Field(&TagFault::text, "applicationKey is missing"), Field(&TagFault::missing, true))));
+  EXPECT_THAT(registry->known_tags(),
+              Contains(AllOf(Field(&TagSpec::path, ElementsAre("networkSessionKey")), Field(&TagSpec::secret, true))));
   const auto made = registry->create(bad, {});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, ErrorKind::kInvalid);

@@ -31,6 +31,26 @@ std::vector<TagSpec> Definition::tag_specs() const {
   return out;
 }
 
+std::vector<TagSpec> Definition::known_tags() const {
+  std::vector<TagSpec> out = tag_specs();
+  for (const RequiredTag& tag : required_tags) {
+    const auto same =
+        std::find_if(out.begin(), out.end(), [&](const TagSpec& spec) { return spec.name() == tag.name; });
+    if (same != out.end()) {
+      same->secret = same->secret || tag.secret;
+      continue;
+    }
+    TagSpec& added = out.emplace_back();
+    added.secret = tag.secret;
+    for (size_t from = 0; from <= tag.name.size();) {
+      const size_t end = std::min(tag.name.find('/', from), tag.name.size());
+      added.path.push_back(tag.name.substr(from, end - from));
+      from = end + 1;
+    }
+  }
+  return out;
+}
+
 const SettingSpec* Definition::find_setting(std::string_view setting) const {
   for (const SettingSpec& spec : settings) {
     if (spec.name == setting) return &spec;

@@ -234,6 +234,8 @@ struct Definition {
   std::string text;                   ///< the definition as it was read
 
   std::vector<TagSpec> tag_specs() const;
+  /// tag_specs(), and the tags that only a create needs. A tag that is secret in either place is secret.
+  std::vector<TagSpec> known_tags() const;
   const SettingSpec* find_setting(std::string_view setting) const;
 };
 

@@ -81,6 +81,12 @@ struct FoundDevice {
   json::object item;  ///< as the external system gave it; may hold secrets
 };
 
+/// What is wrong with a tag that a device must have before it can be created outside.
+struct TagFault {
+  std::string text;      ///< for people, never with the value: "EUI must have 16 characters"
+  bool missing = false;  ///< not there yet, may still come; false: it is there and can never work
+};
+
 enum class WriteOutcome { kDone, kAlreadyThere, kAlreadyGone };
 
 /// A registry outside Azure, described by a definition file.
@@ -112,7 +118,10 @@ class ExternalRegistry {
   /// Deletes the device; absent is success.
   virtual Result<WriteOutcome> remove(const DeviceInput& device, const Call& call) = 0;
   /// Which required tags are missing or malformed in `device`; empty = it can be created.
-  virtual std::vector<std::string> missing_for_create(const DeviceInput& device) const = 0;
+  virtual std::vector<TagFault> missing_for_create(const DeviceInput& device) const = 0;
+  /// Every tag that the definition names: tags() and those that only a create needs. What is not among them, or secret
+  /// there, is never kept.
+  virtual std::vector<TagSpec> known_tags() const { return tags(); }
 };
 
 }  // namespace twinstep::providers

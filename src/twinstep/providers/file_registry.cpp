@@ -152,7 +152,7 @@ class FileRegistry final : public ExternalRegistry {
 
   Result<WriteOutcome> create(const DeviceInput&, const Call&) override { return read_only(); }
   Result<WriteOutcome> remove(const DeviceInput&, const Call&) override { return read_only(); }
-  std::vector<std::string> missing_for_create(const DeviceInput&) const override { return {}; }
+  std::vector<TagFault> missing_for_create(const DeviceInput&) const override { return {}; }
 
  private:
   tl::unexpected<Error> read_only() const {

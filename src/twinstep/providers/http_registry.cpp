@@ -36,9 +36,10 @@ class HttpRegistry final : public ExternalRegistry {
   Result<WriteOutcome> remove(const DeviceInput& device, const Call& call) override {
     return operations_.remove(device, call);
   }
-  std::vector<std::string> missing_for_create(const DeviceInput& device) const override {
+  std::vector<TagFault> missing_for_create(const DeviceInput& device) const override {
     return operations_.missing_for_create(device);
   }
+  std::vector<TagSpec> known_tags() const override { return definition_.known_tags(); }
 
  private:
   const Definition definition_;

@@ -179,7 +179,7 @@ Result<WriteOutcome> Operations::create(const DeviceInput& device, const Call& c
   const auto missing = missing_for_create(device);
   if (!missing.empty()) {
     std::string list;
-    for (const std::string& one : missing) list += (list.empty() ? "" : ", ") + one;
+    for (const TagFault& one : missing) list += (list.empty() ? "" : ", ") + one.text;
     return fail(ErrorKind::kInvalid, "external.missing-tags",
                 fmt::format("{}: {} cannot be created; its tags: {}", definition_.name, device.id.value, list));
   }
@@ -221,8 +221,8 @@ Result<WriteOutcome> Operations::remove(const DeviceInput& device, const Call& c
   return removed ? WriteOutcome::kDone : WriteOutcome::kAlreadyGone;
 }
 
-std::vector<std::string> Operations::missing_for_create(const DeviceInput& device) const {
-  std::vector<std::string> out;
+std::vector<TagFault> Operations::missing_for_create(const DeviceInput& device) const {
+  std::vector<TagFault> out;
   const Scope scope = connection_.scope(&device);
   for (const RequiredTag& tag : definition_.required_tags) {
     if (tag.when) {
@@ -232,14 +232,14 @@ std::vector<std::string> Operations::missing_for_create(const DeviceInput& devic
     const json::value* v = tag_of(device, tag.name);
     const auto text = v ? as_text(*v) : std::nullopt;
     if (!v || v->is_null() || (text && text->empty())) {
-      out.push_back(tag.name + " is missing");
+      out.push_back({tag.name + " is missing", true});
     } else if (tag.length > 0 && (!text || text->size() != tag.length)) {
-      out.push_back(fmt::format("{} must have {} characters", tag.name, tag.length));
+      out.push_back({fmt::format("{} must have {} characters", tag.name, tag.length), false});
     } else if (tag.pattern && (!text || !tag.pattern->search(*text))) {
-      out.push_back(tag.name + " has the wrong form");
+      out.push_back({tag.name + " has the wrong form", false});
     } else if (!tag.one_of.empty() &&
                (!text || std::find(tag.one_of.begin(), tag.one_of.end(), *text) == tag.one_of.end())) {
-      out.push_back(tag.name + " is not one of the allowed values");
+      out.push_back({tag.name + " is not one of the allowed values", false});
     }
   }
   return out;

@@ -17,7 +17,7 @@ class Operations {
   Result<FoundDevice> look_up(const DeviceInput& device, const Call& call);
   Result<WriteOutcome> create(const DeviceInput& device, const Call& call);
   Result<WriteOutcome> remove(const DeviceInput& device, const Call& call);
-  std::vector<std::string> missing_for_create(const DeviceInput& device) const;
+  std::vector<TagFault> missing_for_create(const DeviceInput& device) const;
 
  private:
   struct Answer {

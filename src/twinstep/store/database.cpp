@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "twinstep/store/migrations.h"
+#include "twinstep/store/pg_database.h"
 #include "twinstep/store/sqlite_database.h"
 
 namespace twinstep::store {
@@ -27,6 +28,15 @@ int64_t Rows::number(size_t row, size_t column) const {
   const std::string& digits = text(row, column);
   int64_t out = 0;
   std::from_chars(digits.data(), digits.data() + digits.size(), out);
+  return out;
+}
+
+Result<std::vector<Rows>> Transaction::run_each(std::string_view sql, std::span<const std::vector<Value>> each) {
+  std::vector<Rows> out;
+  for (const std::vector<Value>& values : each) {
+    TRY_ASSIGN(Rows rows, run(sql, values));
+    out.push_back(std::move(rows));
+  }
   return out;
 }
 
@@ -55,9 +65,9 @@ Result<Rows> Database::change(std::string_view sql, std::initializer_list<Value>
 Result<std::unique_ptr<Database>> open_database(const std::string& store, Clock& clock) {
   constexpr std::string_view kSqlite = "sqlite:";
   if (store.starts_with(kSqlite)) return SqliteDatabase::open(store.substr(kSqlite.size()), clock);
-  return fail(
-      ErrorKind::kInvalid, "store.name",
-      "store: expected sqlite:PATH or postgresql://USER@HOST/DATABASE, not " + store.substr(0, store.find(':')));
+  if (PgAddress::is_one(store)) return PgDatabase::open(store, clock);
+  return fail(ErrorKind::kInvalid, "store.name",
+              "store: expected sqlite:PATH or postgresql://USER@HOST/DATABASE, which begins with neither");
 }
 
 }  // namespace twinstep::store

@@ -35,9 +35,12 @@ struct Rows {
   SystemTime time(size_t row, size_t column) const { return time_of(number(row, column)); }
 };
 
-/// Statements that happen together or not at all. The SQL is what SQLite and PostgreSQL share, with two words of ours:
-/// `{now}` is the store's time (microseconds since 1970, UTC), `{skip locked}` ends a SELECT whose rows other replicas
-/// may be claiming at the same moment.
+/// Statements that happen together or not at all. The SQL is what SQLite and PostgreSQL share, with three words of
+/// ours:
+/// `{now}` is the store's time (microseconds since 1970, UTC); `{skip locked}` ends a SELECT whose rows other replicas
+/// may be claiming at the same moment; `{for update}` ends one whose rows must stay as they were read until the commit.
+/// Text is ordered by its bytes. Values are of the type that they have here, whatever is compared with them; broken
+/// UTF-8 and zero bytes may become U+FFFD.
 class Transaction {
  public:
   virtual ~Transaction() = default;
@@ -46,6 +49,9 @@ class Transaction {
   Result<Rows> run(std::string_view sql, std::initializer_list<Value> values) {
     return run(sql, std::span<const Value>(values.begin(), values.size()));
   }
+  /// The same statement for each of these, in order, with an answer for each; PostgreSQL gets them in one message, so
+  /// that a hundred take little longer than one.
+  virtual Result<std::vector<Rows>> run_each(std::string_view sql, std::span<const std::vector<Value>> each);
   /// After the commit, everyone who listens hears `channel`: a hint that there is work, never a promise.
   virtual void notify(std::string_view channel) = 0;
 };
@@ -53,13 +59,18 @@ class Transaction {
 /// One relational database with twinstep's tables in it, at the newest schema.
 ///
 /// Threads   any method, any thread.
-/// Blocking  until the commit is on disk; gives up before it has begun when call.deadline passes or call.stop fires.
-/// Errors    kUnavailable "store.*": busy, full, away; nothing was changed, or (a lost answer to a commit) it is not
-///           known whether it was: every body must be safe to repeat. kCorrupt "store.corrupt". What the body returns.
+/// Blocking  until the commit is on disk. Gives up when call.deadline passes or call.stop fires: SQLite before it has
+///           begun, PostgreSQL at any moment.
+/// Errors    kUnavailable "store.*": contended, full, away; kTimeout "store.busy" and kCancelled "store.cancelled":
+/// given
+///           up. Nothing was changed, or (no answer to a commit) it is not known whether it was: every body must be
+///           safe to repeat. kDenied and kInvalid "store.*": rights, a missing database, a value that no column takes.
+///           kCorrupt "store.corrupt". What the body returns. No text holds a password.
 class Database {
  public:
   using Body = std::function<Status(Transaction&)>;
-  /// Hears the channels of Transaction::notify, from threads of the database. Must not block.
+  /// Hears the channels of Transaction::notify, from threads of the database and of those that write. "" means any
+  /// channel: hints of other processes may have been missed. Must not block, and not use the database.
   using Listener = std::function<void(std::string_view channel)>;
 
   virtual ~Database() = default;
@@ -79,7 +90,9 @@ class Database {
 };
 
 /// Makes or opens what `store:` names: "sqlite:PATH", "sqlite::memory:", "postgresql://...", and brings its schema up
-/// to date. Errors  kInvalid "store.newer" for a schema of a newer version, "store.name"; kUnavailable.
+/// to date. Blocking: half a minute at most while PostgreSQL is away.
+/// Errors  kInvalid "store.newer" for a schema of a newer version, "store.name"; kUnavailable, which may pass; as
+///         Database.
 /// `clock` outlives the database.
 Result<std::unique_ptr<Database>> open_database(const std::string& store, Clock& clock);
 

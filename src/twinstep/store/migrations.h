@@ -6,7 +6,7 @@ namespace twinstep::store {
 
 struct Migration {
   const char* name;  ///< "0002_workflows"
-  const char* sql;   ///< several statements, for SQLite and PostgreSQL alike
+  const char* sql;   ///< several statements, for SQLite and PostgreSQL alike; " TEXT" is ordered by bytes
 };
 
 /// All of them, oldest first; a schema's version is how many of them it has seen.

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "twinstep/store/migrations.h"
+#include "twinstep/store/sql_words.h"
 
 namespace twinstep::store {
 namespace {
@@ -15,16 +16,9 @@ constexpr Millis kBackAtLeast{60'000};          // smaller steps back are the cl
 
 int64_t system_micros(Clock& clock) { return clock.system_now().time_since_epoch().count(); }
 
-/// Our two words in SQLite's: its time is a parameter, and nobody else claims rows.
+/// Our words in SQLite's: its time is a parameter, and there is one writer.
 std::string in_sqlite(std::string_view sql) {
-  std::string out(sql);
-  const auto replace = [&](std::string_view word, std::string_view with) {
-    for (size_t at = 0; (at = out.find(word, at)) != std::string::npos; at += with.size())
-      out.replace(at, word.size(), with);
-  };
-  replace("{now}", "$now");
-  replace("{skip locked}", "");
-  return out;
+  return with_words(sql, {{"{now}", "$now"}, {"{skip locked}", ""}, {"{for update}", ""}});
 }
 
 }  // namespace

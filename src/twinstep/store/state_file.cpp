@@ -1,13 +1,6 @@
 #include "twinstep/store/state_file.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <array>
-#include <cstring>
-
-#include "twinstep/base/encoding.h"
 
 namespace twinstep::store {
 namespace {
@@ -82,8 +75,10 @@ Status StateFile::set_plan_state(const PlanRecord& plan, PlanState state) {
 Status StateFile::write_journal(const PlanId& plan, const std::vector<JournalEntry>& entries) {
   return database_.write(
       [&](Transaction& transaction) -> Status {
+        std::vector<std::vector<Value>> values;
         for (const JournalEntry& entry : entries)
-          TRY(transaction.run(kPutJournal, {plan.value, entry.device.value, entry.op, entry.outcome, entry.reason}));
+          values.push_back({plan.value, entry.device.value, entry.op, entry.outcome, entry.reason});
+        TRY(transaction.run_each(kPutJournal, values));
         return {};
       },
       {});
@@ -110,23 +105,6 @@ Result<std::vector<JobRecord>> StateFile::jobs(std::string_view link) {
     out.push_back({rows.text(i, 0), std::string(link), PlanId(rows.text(i, 1)), rows.text(i, 2) == "import",
                    rows.text(i, 3), JobId(rows.text(i, 4)), rows.time(i, 5)});
   return out;
-}
-
-Result<LinkLock> LinkLock::take(const std::string& state_path, std::string_view link) {
-  const std::string path = fmt::format("{}.{}.lock", state_path, hex_encode(sha256(link)).substr(0, 16));
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0)
-    return fail(ErrorKind::kUnavailable, "store.lock", fmt::format("lock file {}: {}", path, std::strerror(errno)));
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    ::close(fd);
-    return fail(ErrorKind::kConflict, "link.busy",
-                fmt::format("link {}: another twinstep process works on it; wait for it to end", link));
-  }
-  return LinkLock(fd);
-}
-
-LinkLock::~LinkLock() {
-  if (fd_ >= 0) ::close(fd_);
 }
 
 }  // namespace twinstep::store

@@ -79,19 +79,4 @@ class StateFile {
   Clock& clock_;
 };
 
-/// Held while a link is planned, applied or synchronized by this machine; the operating system lets go of it when the
-/// process ends, however it ends.
-class LinkLock {
- public:
-  /// Errors  kConflict "link.busy" when another process has it.
-  static Result<LinkLock> take(const std::string& state_path, std::string_view link);
-  LinkLock(LinkLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  LinkLock& operator=(LinkLock&&) = delete;
-  ~LinkLock();
-
- private:
-  explicit LinkLock(int fd) : fd_(fd) {}
-  int fd_;
-};
-
 }  // namespace twinstep::store

@@ -8,9 +8,14 @@
 #include <filesystem>
 
 #include "twinstep/base/fake_clock.h"
+#include "twinstep/store/link_lock.h"
+#include "twinstep/store/state_contract.h"
 
 namespace twinstep::store {
 namespace {
+
+INSTANTIATE_TEST_SUITE_P(Sqlite, StateContract, ::testing::Values(Kind{"file", SqliteSubject::in_file}),
+                         [](const auto& which) { return std::string(which.param.name); });
 
 class State : public testing::Test {
  protected:
@@ -31,56 +36,6 @@ class State : public testing::Test {
   std::unique_ptr<StateFile> state;
 };
 
-TEST_F(State, RemembersTheLastRunOfEachLinkAcrossOpening) {
-  EXPECT_FALSE(state->last_run("a").value());
-  ASSERT_TRUE(state->remember_run("a", {100, 90, clock.system_now()}));
-  ASSERT_TRUE(state->remember_run("a", {101, 91, clock.system_now()}));
-  state = open();
-  const auto run = state->last_run("a").value();
-  ASSERT_TRUE(run);
-  EXPECT_EQ(run->external_count, 101u);
-  EXPECT_EQ(run->owned_count, 91u);
-  EXPECT_EQ(run->finished, clock.system_now());
-  EXPECT_FALSE(state->last_run("b").value());
-}
-
-TEST_F(State, APlanGoesFromMadeToApplyingToUsed) {
-  const PlanRecord plan{PlanId("p1"), "link", "abc", PlanState::kMade, clock.system_now(), clock.system_now()};
-  EXPECT_FALSE(state->find_plan(plan.id).value());
-  ASSERT_TRUE(state->add_plan(plan));
-  EXPECT_EQ(state->find_plan(plan.id).value()->state, PlanState::kMade);
-  ASSERT_TRUE(state->set_plan_state(plan, PlanState::kApplying));
-  state = open();
-  EXPECT_EQ(state->find_plan(plan.id).value()->state, PlanState::kApplying);
-  ASSERT_TRUE(state->set_plan_state(plan, PlanState::kUsed));
-  EXPECT_EQ(state->find_plan(plan.id).value()->state, PlanState::kUsed);
-  EXPECT_EQ(state->find_plan(plan.id).value()->digest, "abc");
-}
-
-TEST_F(State, TheJournalCountsEachDeviceOnceByItsLastOutcome) {
-  const PlanId plan("p1");
-  ASSERT_TRUE(
-      state->write_journal(plan, {{DeviceId("a"), "create", "failed", "409"}, {DeviceId("b"), "create", "done", ""}}));
-  ASSERT_TRUE(state->write_journal(plan, {{DeviceId("a"), "create", "done", ""}}));
-  EXPECT_EQ(state->count_journal(plan, "done").value(), 2u);
-  EXPECT_EQ(state->count_journal(plan, "failed").value(), 0u);
-  ASSERT_TRUE(state->clear_journal(plan));
-  EXPECT_EQ(state->count_journal(plan, "done").value(), 0u);
-}
-
-TEST_F(State, ContainersStayKnownUntilTheyAreRemoved) {
-  ASSERT_TRUE(state->put_job({"c1", "link", PlanId("p"), true, "b.txt", JobId(), clock.system_now()}));
-  ASSERT_TRUE(state->put_job({"c1", "link", PlanId("p"), true, "b.txt", JobId("j1"), clock.system_now()}));
-  state = open();
-  const auto jobs = state->jobs("link").value();
-  ASSERT_EQ(jobs.size(), 1u);
-  EXPECT_EQ(jobs[0].job.value, "j1");
-  EXPECT_TRUE(jobs[0].import);
-  EXPECT_TRUE(state->jobs("other").value().empty());
-  ASSERT_TRUE(state->remove_job("c1"));
-  EXPECT_TRUE(state->jobs("link").value().empty());
-}
-
 TEST_F(State, IsReadableByItsOwnerOnly) {
   struct stat info {};
   ASSERT_EQ(::stat(path.c_str(), &info), 0);
@@ -96,14 +51,14 @@ TEST_F(State, ANewerSchemaIsRefused) {
 }
 
 TEST_F(State, TwoProcessesCannotWorkOnOneLink) {
-  auto first = LinkLock::take(path, "a");
+  auto first = LinkLock::take("sqlite:" + path, "a", clock);
   ASSERT_TRUE(first);
-  const auto second = LinkLock::take(path, "a");
+  const auto second = LinkLock::take("sqlite:" + path, "a", clock);
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, ErrorKind::kConflict);
-  EXPECT_TRUE(LinkLock::take(path, "b"));
+  EXPECT_TRUE(LinkLock::take("sqlite:" + path, "b", clock));
   { const auto gone = std::move(*first); }
-  EXPECT_TRUE(LinkLock::take(path, "a"));
+  EXPECT_TRUE(LinkLock::take("sqlite:" + path, "a", clock));
 }
 
 }  // namespace

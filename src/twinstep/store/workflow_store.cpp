@@ -4,6 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <numeric>
+
+#include "twinstep/base/crash_point.h"
 
 #include "twinstep/store/workflow_rows.h"
 
@@ -22,7 +26,7 @@ constexpr std::string_view kInsert =
     "VALUES ($1, $2, $3, $4, $5, {now} + $6, $7, $8, $9, {now}, {now}, CASE WHEN $10 = 1 THEN {now} END) "
     "ON CONFLICT DO NOTHING";
 constexpr std::string_view kActive =
-    "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked')";
+    "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked') {for update}";
 constexpr std::string_view kMerge =
     "UPDATE workflow SET input = $2, generation = generation + 1, attempt = 0, waited = 0, updated = {now}, "
     "due = CASE WHEN state = 'waiting' AND due > {now} + $3 THEN {now} + $3 ELSE due END WHERE id = $1";
@@ -57,7 +61,11 @@ constexpr std::string_view kAddHistory =
 constexpr std::string_view kHistory = "SELECT at, what, detail FROM history WHERE workflow = $1 ORDER BY seq";
 constexpr std::string_view kNextQueued =
     "UPDATE workflow SET state = 'waiting', due = {now}, updated = {now} WHERE id = "
-    "(SELECT id FROM workflow WHERE key = $1 AND state = 'queued' ORDER BY created, id LIMIT 1) RETURNING lane";
+    "(SELECT id FROM workflow WHERE key = $1 AND state = 'queued' ORDER BY created, id LIMIT 1) "
+    "AND NOT EXISTS (SELECT 1 FROM workflow o WHERE o.key = $1 AND o.state IN ('waiting', 'running', 'blocked')) "
+    "RETURNING lane";
+constexpr std::string_view kAskedToCancel =
+    "SELECT id FROM workflow WHERE state = 'running' AND owner = $1 AND cancel_asked = 1";
 constexpr std::string_view kRescue =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running' AND lease_until < {now} RETURNING lane";
@@ -65,9 +73,10 @@ constexpr std::string_view kRescueAll =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running'";
 constexpr std::string_view kMoveBack = "UPDATE workflow SET due = due - $1 WHERE state = 'waiting'";
+// A limit instead of min(): PostgreSQL then takes the first entry of the index whatever it knows of the table.
 constexpr std::string_view kNextDue =
-    "SELECT min(w.due) - {now}, (SELECT until - {now} FROM pause WHERE lane = $1) FROM workflow w "
-    "WHERE w.lane = $1 AND w.state = 'waiting'";
+    "SELECT (SELECT due FROM workflow WHERE lane = $1 AND state = 'waiting' ORDER BY due LIMIT 1) - {now}, "
+    "(SELECT until - {now} FROM pause WHERE lane = $1)";
 constexpr std::string_view kFind = "SELECT " TWINSTEP_WORKFLOW_COLUMNS " FROM workflow WHERE id = $1";
 constexpr std::string_view kCancel =
     "UPDATE workflow SET cancel_asked = 1, updated = {now}, "
@@ -88,10 +97,12 @@ constexpr std::string_view kPutLedger =
     "ON CONFLICT (link, key) DO UPDATE SET device = excluded.device, present = excluded.present, "
     "tags = excluded.tags, updated = excluded.updated";
 constexpr std::string_view kLedger = "SELECT device, present, tags FROM ledger WHERE link = $1 AND key = $2";
+constexpr std::string_view kLedgerCount = "SELECT count(*) FROM ledger WHERE link = $1 AND present = 1";
+constexpr size_t kKeysAtOnce = 100;
 constexpr std::string_view kSchedule = "SELECT cron, next FROM schedule WHERE link = $1";
 constexpr std::string_view kPutSchedule =
     "INSERT INTO schedule (link, cron, next) VALUES ($1, $2, $3) "
-    "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next";
+    "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next WHERE schedule.cron <> excluded.cron";
 constexpr std::string_view kFire = "UPDATE schedule SET next = $3 WHERE link = $1 AND next = $2";
 constexpr std::string_view kPause =
     "INSERT INTO pause (lane, until, tries, reason, since) VALUES ($1, {now} + $2, 1, $3, {now}) "
@@ -110,6 +121,13 @@ std::map<std::string, std::string> steps_of(const Rows& rows) {
   return out;
 }
 
+/// One text for any number of keys, so that it is prepared once: $2 and following are kKeysAtOnce of them.
+std::string made_outside_sql() {
+  std::string out = "SELECT key, device FROM ledger WHERE link = $1 AND present = 1 AND key IN (";
+  for (size_t i = 0; i < kKeysAtOnce; ++i) out += fmt::format("{}${}", i > 0 ? ", " : "", i + 2);
+  return out + ")";
+}
+
 tl::unexpected<Error> lease_lost(const Workflow& claim) {
   return fail(ErrorKind::kConflict, "store.lease-lost",
               fmt::format("workflow {}: another worker has taken over", claim.id.value));
@@ -121,31 +139,26 @@ Status start_next_queued(Transaction& transaction, std::string_view key) {
   return {};
 }
 
-Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
-  if (!want.seen_id.empty()) {
-    TRY_ASSIGN(const Rows remembered, transaction.run(kRememberSeen, {want.seen_id, want.id.value}));
-    if (remembered.affected == 0) {
-      TRY_ASSIGN(const Rows by, transaction.run(kSeenBy, {want.seen_id}));
-      return Started{Started::kKnown, WorkflowId(by.empty() ? "" : by.text(0, 0))};
-    }
-  }
-  const auto insert = [&](State state) {
-    return transaction.run(
-        kInsert, {want.id.value, want.kind, want.lane, want.key, to_string(state), micros(want.due_in), want.input,
-                  want.status, want.error_code, int64_t{ended(state)}});
-  };
+std::vector<Value> insert_values(const NewWorkflow& want, State state) {
+  return {want.id.value,       want.kind,  want.lane,   want.key,        to_string(state),
+          micros(want.due_in), want.input, want.status, want.error_code, int64_t{ended(state)}};
+}
+
+/// For one that found its key taken.
+Result<Started> join_or_start(Transaction& transaction, const NewWorkflow& want) {
   for (int tries = 0; tries < 10; ++tries) {
-    TRY_ASSIGN(const Rows inserted, insert(want.state));
-    if (inserted.affected == 1) {
+    // Locked, so that it cannot end before our hint is in it or our queued one is there to follow it.
+    TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
+    if (active.empty()) {  // it ended meanwhile: another replica's commit
+      TRY_ASSIGN(const Rows inserted, transaction.run(kInsert, insert_values(want, want.state)));
+      if (inserted.affected == 0) continue;
       transaction.notify(want.lane);
       return Started{Started::kStarted, want.id};
     }
     if (want.on_busy == OnBusy::kQueue) {
-      TRY(insert(State::kQueued));
+      TRY(transaction.run(kInsert, insert_values(want, State::kQueued)));
       return Started{Started::kQueued, want.id};
     }
-    TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
-    if (active.empty()) continue;  // it ended between the two statements: another replica's commit
     const WorkflowId joined(active.text(0, 0));
     if (want.on_busy == OnBusy::kMerge) {
       const std::string input = want.merge ? want.merge(active.text(0, 1)) : want.input;
@@ -156,6 +169,56 @@ Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
     return Started{want.on_busy == OnBusy::kMerge ? Started::kMerged : Started::kSkipped, joined};
   }
   return fail(ErrorKind::kUnavailable, "store.contended", fmt::format("{}: too many replicas at once", want.key));
+}
+
+/// The values of one statement for each of the workflows at `order`.
+template <class Values>
+std::vector<std::vector<Value>> values_of(const std::vector<size_t>& order, Values values) {
+  std::vector<std::vector<Value>> out;
+  out.reserve(order.size());
+  for (const size_t at : order) out.push_back(values(at));
+  return out;
+}
+
+/// Starts, merges or queues all of them and gives what became of each. What most of them need is asked for all at once.
+Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const NewWorkflow> wants) {
+  std::vector<Started> out(wants.size());
+  // Every replica takes the keys in the same order: then two that start the same ones wait for each other, and there is
+  // no deadlock, which would take PostgreSQL a second to find.
+  std::vector<size_t> order(wants.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return wants[a].key < wants[b].key; });
+
+  std::vector<size_t> named, known, fresh;
+  std::copy_if(order.begin(), order.end(), std::back_inserter(named),
+               [&](size_t at) { return !wants[at].seen_id.empty(); });
+  TRY_ASSIGN(const auto remembered,
+             transaction.run_each(kRememberSeen, values_of(named, [&](size_t at) {
+                                    return std::vector<Value>{wants[at].seen_id, wants[at].id.value};
+                                  })));
+  std::vector<bool> is_known(wants.size());
+  for (size_t i = 0; i < named.size(); ++i) is_known[named[i]] = remembered[i].affected == 0;
+  for (const size_t at : order) (is_known[at] ? known : fresh).push_back(at);
+
+  TRY_ASSIGN(const auto inserted, transaction.run_each(kInsert, values_of(fresh, [&](size_t at) {
+                                                         return insert_values(wants[at], wants[at].state);
+                                                       })));
+  for (size_t i = 0; i < fresh.size(); ++i) {
+    const NewWorkflow& want = wants[fresh[i]];
+    if (inserted[i].affected == 1) {
+      out[fresh[i]] = {Started::kStarted, want.id};
+      transaction.notify(want.lane);
+    } else {
+      TRY_ASSIGN(out[fresh[i]], join_or_start(transaction, want));
+    }
+  }
+  // At the end: an event that is here twice is answered with what its first one became.
+  TRY_ASSIGN(const auto by, transaction.run_each(kSeenBy, values_of(known, [&](size_t at) {
+                                                   return std::vector<Value>{wants[at].seen_id};
+                                                 })));
+  for (size_t i = 0; i < known.size(); ++i)
+    out[known[i]] = {Started::kKnown, WorkflowId(by[i].empty() ? "" : by[i].text(0, 0))};
+  return out;
 }
 
 }  // namespace
@@ -246,11 +309,8 @@ Result<std::vector<Started>> WorkflowStore::start(const std::vector<NewWorkflow>
   std::vector<Started> out;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
-        out.clear();
-        for (const NewWorkflow& workflow : workflows) {
-          TRY_ASSIGN(const Started started, start_one(transaction, workflow));
-          out.push_back(started);
-        }
+        TRY_ASSIGN(out, start_all(transaction, workflows));
+        crash_point("intake.before-commit");
         return {};
       },
       call));
@@ -264,12 +324,15 @@ Result<std::vector<Claimed>> WorkflowStore::claim(std::string_view lane, std::st
       [&](Transaction& transaction) -> Status {
         out.clear();
         TRY_ASSIGN(const Rows rows, transaction.run(kClaim, {lane, owner, micros(lease), int64_t{max}}));
+        std::vector<size_t> again;  // of the others there can be no steps: nobody worked on them before
         for (size_t row = 0; row < rows.size(); ++row) {
-          Claimed& claimed = out.emplace_back(Claimed{workflow_at(rows, row), {}});
-          if (claimed.workflow.epoch == 1) continue;  // nobody worked on it before: there can be no steps
-          TRY_ASSIGN(const Rows steps, transaction.run(kSteps, {claimed.workflow.id.value}));
-          claimed.steps = steps_of(steps);
+          out.push_back(Claimed{workflow_at(rows, row), {}});
+          if (out.back().workflow.epoch > 1) again.push_back(row);
         }
+        TRY_ASSIGN(const auto steps, transaction.run_each(kSteps, values_of(again, [&](size_t at) {
+                                                            return std::vector<Value>{out[at].workflow.id.value};
+                                                          })));
+        for (size_t i = 0; i < again.size(); ++i) out[again[i]].steps = steps_of(steps[i]);
         return {};
       },
       call));
@@ -283,10 +346,11 @@ Result<std::vector<WorkflowId>> WorkflowStore::renew(std::string_view owner, con
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
         ours.clear();
-        for (const WorkflowId& id : ids) {
-          TRY_ASSIGN(const Rows renewed, transaction.run(kRenew, {id.value, owner, micros(lease)}));
-          if (renewed.affected == 1) ours.push_back(id);
-        }
+        std::vector<std::vector<Value>> values;
+        for (const WorkflowId& id : ids) values.push_back({id.value, owner, micros(lease)});
+        TRY_ASSIGN(const auto renewed, transaction.run_each(kRenew, values));
+        for (size_t i = 0; i < ids.size(); ++i)
+          if (renewed[i].affected == 1) ours.push_back(ids[i]);
         return {};
       },
       call));
@@ -304,6 +368,23 @@ Status WorkflowStore::save_step(const Workflow& claim, std::string_view name, st
         return {};
       },
       call);
+}
+
+Result<std::vector<Started>> WorkflowStore::start_with_step(const Workflow& claim, std::string_view name,
+                                                            std::string_view output,
+                                                            const std::vector<NewWorkflow>& workflows,
+                                                            const Call& call) {
+  std::vector<Started> out;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows ours, transaction.run(kOurs, {claim.id.value, claim.epoch}));
+        if (ours.affected == 0) return lease_lost(claim);
+        TRY(transaction.run(kSaveStep, {claim.id.value, name, output}));
+        TRY_ASSIGN(out, start_all(transaction, workflows));
+        return {};
+      },
+      call));
+  return out;
 }
 
 Result<State> WorkflowStore::finish(const Workflow& claim, const Finish& finish, const Call& call) {
@@ -327,6 +408,13 @@ Result<State> WorkflowStore::finish(const Workflow& claim, const Finish& finish,
       },
       call));
   return now;
+}
+
+Result<std::vector<WorkflowId>> WorkflowStore::asked_to_cancel(std::string_view owner, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kAskedToCancel, {owner}, call));
+  std::vector<WorkflowId> out;
+  for (size_t row = 0; row < rows.size(); ++row) out.emplace_back(rows.text(row, 0));
+  return out;
 }
 
 Result<int64_t> WorkflowStore::rescue(const Call& call) {
@@ -403,18 +491,48 @@ Result<std::optional<LedgerEntry>> WorkflowStore::ledger(std::string_view link, 
                                    rows.number(0, 1) != 0, rows.text(0, 2)}};
 }
 
+Result<std::vector<DeviceId>> WorkflowStore::made_outside(std::string_view link, const std::vector<std::string>& keys,
+                                                          const Call& call) {
+  static const std::string sql = made_outside_sql();
+  std::vector<DeviceId> out;
+  TRY(database_.read(
+      [&](Transaction& transaction) -> Status {
+        out.assign(keys.size(), DeviceId());
+        for (size_t begin = 0; begin < keys.size(); begin += kKeysAtOnce) {
+          const size_t end = std::min(begin + kKeysAtOnce, keys.size());
+          std::vector<Value> values{link};
+          for (size_t i = 0; i < kKeysAtOnce; ++i)
+            values.emplace_back(std::string_view(keys[std::min(begin + i, end - 1)]));
+          TRY_ASSIGN(const Rows rows, transaction.run(sql, values));
+          std::map<std::string_view, size_t> found;
+          for (size_t row = 0; row < rows.size(); ++row) found[rows.text(row, 0)] = row;
+          for (size_t i = begin; i < end; ++i)
+            if (const auto at = found.find(keys[i]); at != found.end()) out[i] = DeviceId(rows.text(at->second, 1));
+        }
+        return {};
+      },
+      call));
+  return out;
+}
+
+Result<int64_t> WorkflowStore::ledger_count(std::string_view link, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kLedgerCount, {link}, call));
+  return rows.number(0, 0);
+}
+
 Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::string_view cron, SystemTime next,
                                                 const Call& call) {
   SystemTime out = next;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
         out = next;
-        TRY_ASSIGN(const Rows rows, transaction.run(kSchedule, {link}));
-        if (!rows.empty() && rows.text(0, 0) == cron) {
-          out = rows.time(0, 1);
-          return {};
+        TRY_ASSIGN(Rows rows, transaction.run(kSchedule, {link}));
+        if (rows.empty() || rows.text(0, 0) != cron) {
+          // Changes nothing when another replica has set it meanwhile: it may have fired already.
+          TRY(transaction.run(kPutSchedule, {link, cron, micros(next)}));
+          TRY_ASSIGN(rows, transaction.run(kSchedule, {link}));
         }
-        TRY(transaction.run(kPutSchedule, {link, cron, micros(next)}));
+        out = rows.time(0, 1);
         return {};
       },
       call));
@@ -434,7 +552,8 @@ Result<std::optional<Started>> WorkflowStore::fire_schedule(std::string_view lin
         out.reset();
         TRY_ASSIGN(const Rows fired, transaction.run(kFire, {link, micros(due), micros(next)}));
         if (fired.affected == 0) return {};
-        TRY_ASSIGN(out, start_one(transaction, workflow));
+        TRY_ASSIGN(const auto started, start_all(transaction, {&workflow, 1}));
+        out = started.front();
         return {};
       },
       call));

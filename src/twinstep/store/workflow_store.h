@@ -119,7 +119,7 @@ class WorkflowStore {
   /// due; due times move back with a clock that was set back. Gives how many were taken over.
   Result<int64_t> begin(const Call& call);
 
-  /// All or nothing, in order.
+  /// All or nothing; those of one key in order. Gives what became of each, in the order given.
   Result<std::vector<Started>> start(const std::vector<NewWorkflow>& workflows, const Call& call);
 
   /// Up to `max` due workflows of the lane, the longest due first, none while the lane is paused.
@@ -131,8 +131,14 @@ class WorkflowStore {
   /// Saves a step's output, with a history line when `what` is not empty.
   Status save_step(const Workflow& claim, std::string_view name, std::string_view output, std::string_view what,
                    const Call& call);
+  /// Saves a step and starts workflows, as start() does, together or not at all: a claim that hands work on in pages
+  /// saves how far it is, and one that lost its lease hands on nothing.
+  Result<std::vector<Started>> start_with_step(const Workflow& claim, std::string_view name, std::string_view output,
+                                               const std::vector<NewWorkflow>& workflows, const Call& call);
   /// Gives the state that it has now: as asked, kWaiting when a newer hint was merged, kCancelled when a person asked.
   Result<State> finish(const Workflow& claim, const Finish& finish, const Call& call);
+  /// Which of the owner's running workflows a person wants to end.
+  Result<std::vector<WorkflowId>> asked_to_cancel(std::string_view owner, const Call& call);
   /// Makes workflows due whose leases ran out.
   Result<int64_t> rescue(const Call& call);
   /// When the lane has something to do next, from now; empty = nothing waits.
@@ -165,6 +171,11 @@ class WorkflowStore {
   Status note(const WorkflowId& id, std::string_view what, std::string_view detail, const Call& call);
 
   Result<std::optional<LedgerEntry>> ledger(std::string_view link, std::string_view key, const Call& call);
+  /// For each key how the hub spelled the device, when the ledger says that it is outside; else an empty id.
+  Result<std::vector<DeviceId>> made_outside(std::string_view link, const std::vector<std::string>& keys,
+                                             const Call& call);
+  /// How many devices of the link the ledger says to be outside.
+  Result<int64_t> ledger_count(std::string_view link, const Call& call);
 
   /// Sets the link's next firing when there is none or the expression changed. Gives the one in force.
   Result<SystemTime> plan_schedule(std::string_view link, std::string_view cron, SystemTime next, const Call& call);

@@ -1,7 +1,11 @@
 #pragma once
 
-#include <memory>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "twinstep/engine/attempt.h"
 #include "twinstep/workflows/link_context.h"
@@ -19,25 +23,27 @@ struct DeviceHint {
   What what = What::kChanged;
   DeviceId device;
   std::string tags{};      ///< JSON object of the twin's tags as the hint carried them; may hold secrets; empty = none
+  std::string desired{};   ///< likewise its desired properties
   std::string event_id{};  ///< so that a repetition starts nothing; empty = none
   std::string source{};    ///< for people: "event 56af...", "sweep 1b2c..."
 };
 
-/// Tags that came with events, for the first try of the replica that received them: secrets among them are never
-/// stored, and whoever does not find them here reads the hub. Bounded; the oldest go first.
+/// What came with events, for the first try of the replica that received them: secrets among it are never stored, and
+/// whoever does not find it here reads the hub. Bounded; the oldest goes first.
 ///
 /// Threads  any method, any thread.
 class HintMemory {
  public:
-  explicit HintMemory(size_t most = 20'000);
-  ~HintMemory();
-  void put(const store::WorkflowId& id, std::string tags);
-  /// Gives and forgets; empty = not known.
-  std::string take(const store::WorkflowId& id);
+  explicit HintMemory(size_t most = 20'000) : most_(most) {}
+  void put(const store::WorkflowId& id, json::object tags, json::object desired);
+  /// Gives and forgets.
+  std::optional<std::pair<json::object, json::object>> take(const store::WorkflowId& id);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  const size_t most_;
+  std::mutex mutex_;  // guards the two below
+  std::map<std::string, std::pair<json::object, json::object>, std::less<>> held_;
+  std::deque<std::string> order_;
 };
 
 /// Of all device tasks of an external system: "external/NAME".
@@ -45,9 +51,12 @@ std::string external_lane(std::string_view external);
 /// Of one device of a link: "device/LINK/CANONICAL-ID".
 std::string device_key(std::string_view link, const DeviceId& device);
 
-/// The task that a hint starts or joins, ready for WorkflowStore::start(). Tags that the provider marks as secret are
-/// cut out. `tags` are those of the link's provider.
-store::NewWorkflow device_task(const config::Link& link, const std::vector<providers::TagSpec>& tags,
+/// Of these tags those that may be kept: named by the provider's definition, and not secret there.
+json::object kept_tags(const providers::ExternalRegistry& external, const json::object& tags);
+
+/// The task that a hint starts or joins, ready for WorkflowStore::start(). Of the hint's tags only those are kept that
+/// the provider's definition names and that are not secret there.
+store::NewWorkflow device_task(const config::Link& link, const providers::ExternalRegistry& external,
                                const DeviceHint& hint, Rng& rng);
 
 /// A task's input, for people and for `explain`. Errors  kCorrupt.
@@ -60,7 +69,12 @@ struct DeviceTaskInput {
 };
 Result<DeviceTaskInput> device_task_input(std::string_view input);
 
-/// Works on one claim of a device task.
+/// Works on one claim of a device task: reads the hub (but for the first hint of a device that was never seen, when it
+/// carries all that is needed), then creates or deletes the device outside. docs/durability.md tells the whole.
+///
+/// History, in the sample's names: DeviceTwinCheckFail, DeviceTwinCheckFailed, ExternalDeviceCreated,
+/// ExternalDeviceCreationError, ExternalDeviceCreationFailed, ExternalDeviceDeleted, ExternalDeviceDeletedError,
+/// ExternalDeviceDeleteFailed.
 store::Finish converge_device(LinkContext& context, engine::Attempt& attempt, store::WorkflowStore& store,
                               HintMemory& hints);
 

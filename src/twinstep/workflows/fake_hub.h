@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "twinstep/azure/iothub_client.h"
 
@@ -21,6 +22,7 @@ class FakeHub final : public azure::IotHubClient {
     std::string key = "hub-made";
   };
   std::map<std::string, Device> devices;
+  std::set<std::string> edge_devices;
   std::vector<azure::Job> job_list;
   int job_creations = 0;
   int cancelled_jobs = 0;
@@ -93,6 +95,7 @@ class FakeHub final : public azure::IotHubClient {
     out.id = id;
     out.etag = twin_etag(found->second);
     out.tags = found->second.tags;
+    out.edge = edge_devices.contains(id.value);
     return out;
   }
   Result<azure::Twin> patch_tags(const DeviceId& id, const json::object& tags, const Etag& etag,
@@ -122,7 +125,11 @@ class FakeHub final : public azure::IotHubClient {
   }
   bool bulk_answer_lost = false;
 
-  Result<azure::QueryPage> query(std::string_view, int, std::string_view, const Call&) override {
+  /// Answers a query, given its text and continuation; else nothing is found.
+  std::function<Result<azure::QueryPage>(std::string_view text, std::string_view continuation)> on_query;
+
+  Result<azure::QueryPage> query(std::string_view text, int, std::string_view continuation, const Call&) override {
+    if (on_query) return on_query(text, continuation);
     return azure::QueryPage{"[]", "Twin", ""};
   }
   Result<std::vector<std::string>> modules_of(const DeviceId&, const Call&) override {

@@ -164,8 +164,7 @@ plan::PlanHead PlannedLink::head(const LinkContext& context) const {
   return head;
 }
 
-Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call& call) {
-  const plan::Rules rules = rules_for(context);
+Result<Listings> list_both(LinkContext& context, const plan::Rules& rules, const Call& call) {
   const JobTiming timing{.polling = context.config.import_polling};
   TRY(clean_up_after_crash(context, timing, call));
 
@@ -185,7 +184,13 @@ Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call&
   if (!*external && (hub || external->error().kind != ErrorKind::kCancelled)) return fail(std::move(*external).error());
   if (!hub) return fail(std::move(hub).error());
 
-  auto planned = std::make_unique<PlannedLink>(std::move(*hub), std::move(**external));
+  return Listings{std::move(*hub), std::move(**external)};
+}
+
+Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call& call) {
+  const plan::Rules rules = rules_for(context);
+  TRY_ASSIGN(Listings listed, list_both(context, rules, call));
+  auto planned = std::make_unique<PlannedLink>(std::move(listed.hub), std::move(listed.external));
   TRY_ASSIGN(plan::Comparison comparison,
              plan::compare(planned->hub, planned->external, rules, snapshot_options(context), call));
   planned->comparison.emplace(std::move(comparison));

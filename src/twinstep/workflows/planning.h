@@ -37,7 +37,17 @@ class PlannedLink {
 
 plan::Rules rules_for(const LinkContext& context);
 
-/// Lists both sides at the same time and compares. Changes nothing but a blob container that it removes again.
+/// The complete listings of both sides, each with its proof.
+struct Listings {
+  plan::Snapshot hub;
+  plan::Snapshot external;
+};
+
+/// Ends what a crashed run left behind, then lists both sides at the same time. Changes nothing but a blob container
+/// that it removes again.
+Result<Listings> list_both(LinkContext& context, const plan::Rules& rules, const Call& call);
+
+/// Lists both sides and compares.
 ///
 /// A list proves itself by its pages; before a delete is planned, some of the devices are also looked up in the
 /// external system one by one. If one of them is there, the list is not complete and no device is deleted.

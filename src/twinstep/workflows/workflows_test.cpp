@@ -53,7 +53,7 @@ class FakeExternal final : public providers::ExternalRegistry {
   Result<providers::WriteOutcome> remove(const providers::DeviceInput&, const Call&) override {
     return providers::WriteOutcome::kDone;
   }
-  std::vector<std::string> missing_for_create(const providers::DeviceInput&) const override { return {}; }
+  std::vector<providers::TagFault> missing_for_create(const providers::DeviceInput&) const override { return {}; }
 
  private:
   std::string name_ = "fake";

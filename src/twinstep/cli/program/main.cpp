@@ -10,16 +10,19 @@
 
 namespace {
 
-/// Waits for SIGINT or SIGTERM in a thread of its own and turns it into a stop request. The second signal ends at once.
-void wait_for_signals(std::stop_source stop, std::atomic<int>& received) {
+/// Waits for SIGINT, SIGTERM or SIGHUP in a thread of its own and turns it into a stop request, SIGHUP for a daemon
+/// into reading its configuration again. The second stop signal ends at once.
+void wait_for_signals(std::stop_source stop, std::atomic<int>& received, twinstep::cli::Hangup& hangup) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGHUP);
   sigaddset(&set, SIGUSR1);  // our own: the command has ended
   for (;;) {
     int signal = 0;
     if (sigwait(&set, &signal) != 0 || signal == SIGUSR1) return;
+    if (signal == SIGHUP && hangup.tell()) continue;
     if (received.exchange(signal) != 0) _exit(128 + signal);
     stop.request_stop();
   }
@@ -39,13 +42,15 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);  // `| head` must not end a synchronization
   sigset_t set;
   sigemptyset(&set);
-  for (int one : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set, one);
+  for (int one : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&set, one);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::stop_source stop;
   std::atomic<int> received{0};
-  std::jthread signals([&] { wait_for_signals(stop, received); });
-  const int code = twinstep::cli::run(line, stop.get_token());
+  twinstep::cli::Hangup hangup;
+  std::jthread signals([&] { wait_for_signals(stop, received, hangup); });
+  const int code = twinstep::cli::run(line, stop.get_token(), hangup);
   pthread_kill(signals.native_handle(), SIGUSR1);
   signals.join();
-  return received != 0 ? 128 + received : code;
+  // A daemon that was told to end and did has done what it should.
+  return received != 0 && line.command != "serve" ? 128 + received : code;
 }

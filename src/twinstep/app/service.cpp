@@ -1,0 +1,114 @@
+#include "twinstep/app/service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "twinstep/workflows/device_task.h"
+#include "twinstep/workflows/link_run.h"
+
+namespace twinstep::app {
+namespace {
+
+constexpr int kExternalHands = 16;  // of an external lane; the definition's rate is what limits its calls
+constexpr int kMostRunHands = 4;    // of a hub: its runs take turns for the one job and share the budget
+
+std::string temporary_folder() {
+  std::error_code ignored;
+  const auto folder = std::filesystem::temp_directory_path(ignored);
+  return folder.empty() ? std::string("/tmp") : folder.string();
+}
+
+}  // namespace
+
+/// Progress of runs, for the log.
+class Service::LogProgress final : public workflows::Progress {
+ public:
+  explicit LogProgress(std::string link) : link_(std::move(link)) {}
+  void counted(std::string_view, uint64_t, std::optional<uint64_t>) override {}
+  void note(std::string_view text) override { spdlog::info("run.note link={} text=\"{}\"", link_, text); }
+
+ private:
+  const std::string link_;
+};
+
+struct Service::LinkWork {
+  LinkWork(const config::Config& config, const config::Link& link_in, const Remotes& remotes, store::StateFile& state,
+           Clock& clock, Rng& rng)
+      : link(link_in), progress(link.name), context{config,
+                                                    link,
+                                                    *config.find_hub(link.hub),
+                                                    remotes.hub(link),
+                                                    remotes.blobs(),
+                                                    remotes.external(link),
+                                                    state,
+                                                    clock,
+                                                    rng,
+                                                    progress,
+                                                    temporary_folder()} {}
+  const config::Link& link;
+  LogProgress progress;
+  workflows::LinkContext context;
+};
+
+Service::Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng)
+    : config_(std::move(config)), database_(database), clock_(clock), rng_(rng), state_(database, clock) {}
+
+Service::~Service() { stop(); }
+
+Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Config> config, store::Database& database,
+                                               Clock& clock, Rng& rng) {
+  std::unique_ptr<Service> out(new Service(std::move(config), database, clock, rng));
+  TRY_ASSIGN(out->remotes_, Remotes::open(*out->config_, clock, rng));
+  engine::EngineOptions options;
+  options.owner = rng.hex_id();
+  options.history = out->config_->serve.history;
+  out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
+  std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> listening;
+  for (const config::Link& link : out->config_->links) {
+    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, clock, rng);
+    listening.emplace_back(&link, &out->remotes_->external(link));
+  }
+  out->intake_ = std::make_unique<api::EventIntake>(*out->config_, std::move(listening), out->engine_->store(),
+                                                    out->hints_, clock, rng);
+  out->intake_->add_routes(out->router_);
+  out->add_lanes();
+  return out;
+}
+
+Service::LinkWork* Service::find(std::string_view link) {
+  const auto found =
+      std::find_if(links_.begin(), links_.end(), [&](const LinkWork& one) { return one.link.name == link; });
+  return found == links_.end() ? nullptr : &*found;
+}
+
+void Service::add_lanes() {
+  const auto of_link = [this](engine::Attempt& attempt, const auto& work) -> store::Finish {
+    const auto input = json::parse(attempt.workflow().input, "the input");
+    const std::string name(input && input->is_object() ? json::string_or(input->get_object(), "link") : "");
+    if (LinkWork* link = find(name)) return work(link->context);
+    return attempt.failed(fmt::format("link '{}' is not in the configuration any more; put it back and retry", name),
+                          "task.no-link");
+  };
+  std::map<std::string, int> runs;
+  for (const LinkWork& one : links_) {
+    ++runs[workflows::run_lane(one.link.hub)];
+    const std::string lane = workflows::external_lane(one.link.external);
+    const auto lanes = engine_->lanes();
+    if (std::any_of(lanes.begin(), lanes.end(), [&](const auto& there) { return there.name == lane; })) continue;
+    engine_->add_lane({lane, kExternalHands, [this, of_link](engine::Attempt& attempt) {
+                         return of_link(attempt, [&](workflows::LinkContext& context) {
+                           return workflows::converge_device(context, attempt, engine_->store(), hints_);
+                         });
+                       }});
+  }
+}
+
+Status Service::start(const Call& call) { return engine_->start(call); }
+
+void Service::stop() {
+  if (engine_) engine_->stop();
+}
+
+}  // namespace twinstep::app

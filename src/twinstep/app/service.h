@@ -1,0 +1,57 @@
+#pragma once
+
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "twinstep/api/event_intake.h"
+#include "twinstep/app/services.h"
+#include "twinstep/engine/engine.h"
+
+namespace twinstep::app {
+
+/// What works by one configuration over an open store: remotes, lanes, schedules, routes. A reload makes a new one.
+///
+/// Threads   handle() any; start() and stop() from one.
+class Service {
+ public:
+  /// Opens every remote; contacts nothing and starts nothing. All references outlive the service.
+  /// Errors  as open_link(): a configuration that passes here can be worked by.
+  static Result<std::unique_ptr<Service>> open(std::shared_ptr<const config::Config> config, store::Database& database,
+                                               Clock& clock, Rng& rng);
+  ~Service();  ///< stop()
+
+  /// Begins to work. Errors  those of the store.
+  Status start(const Call& call);
+  /// Ends what is at work at its next safe point.
+  void stop();
+
+  const api::Router& router() const { return router_; }
+  const config::Config& config() const { return *config_; }
+  std::vector<engine::LaneState> lanes() const { return engine_->lanes(); }
+  Result<std::vector<store::Pause>> pauses(const Call& call) { return engine_->store().pauses(call); }
+  api::IntakeCounts intake() const { return intake_->counts(); }
+
+ private:
+  class LogProgress;
+  struct LinkWork;
+
+  Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng);
+  void add_lanes();
+  LinkWork* find(std::string_view link);
+
+  const std::shared_ptr<const config::Config> config_;
+  store::Database& database_;
+  Clock& clock_;
+  Rng& rng_;
+  std::unique_ptr<Remotes> remotes_;
+  store::StateFile state_;
+  workflows::HintMemory hints_;
+  std::list<LinkWork> links_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<api::EventIntake> intake_;
+  api::Router router_;
+};
+
+}  // namespace twinstep::app

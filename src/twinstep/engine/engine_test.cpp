@@ -1,0 +1,234 @@
+#include "twinstep/engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <set>
+
+#include "twinstep/base/fake_clock.h"
+
+namespace twinstep::engine {
+namespace {
+
+using namespace std::chrono_literals;
+using store::State;
+
+/// Lanes over a store in memory. Lanes wait in real time and are woken by hints, so that nothing here waits for a
+/// clock.
+class EngineTest : public testing::Test {
+ protected:
+  EngineTest() { database = store::open_database("sqlite::memory:", real_clock()).value(); }
+
+  Engine& with(Work work, int threads = 2) {
+    engine.emplace(*database, EngineOptions{.owner = "me"}, real_clock(), rng);
+    engine->add_lane({"lane", threads, std::move(work)});
+    EXPECT_TRUE(engine->start(call));
+    return *engine;
+  }
+  store::NewWorkflow task(std::string key) {
+    store::NewWorkflow out;
+    out.id = store::WorkflowId(rng.hex_id());
+    out.kind = "device";
+    out.lane = "lane";
+    out.key = std::move(key);
+    out.input = "{}";
+    return out;
+  }
+  store::WorkflowId start(std::string key) {
+    return engine->store().start({task(std::move(key))}, call).value().at(0).id;
+  }
+  /// Waits until the workflow is in the state; the test's time-out ends a wait in vain.
+  void wait_for(const store::WorkflowId& id, State state) {
+    std::unique_lock lock(mutex);
+    while (engine->store().find(id, call).value().state != state) changed.wait_for(lock, 5ms);
+  }
+
+  Rng rng{1};
+  std::unique_ptr<store::Database> database;
+  std::optional<Engine> engine;
+  Call call;
+  std::mutex mutex;  // guards what the works of a test share
+  std::condition_variable changed;
+};
+
+TEST_F(EngineTest, AStartedWorkflowIsWorkedOnAtOnceAndOnce) {
+  std::atomic<int> worked = 0;
+  with([&](Attempt& attempt) {
+    ++worked;
+    attempt.note("ExternalDeviceCreated", "x");
+    return attempt.done("fine");
+  });
+  const auto id = start("device/a");
+  wait_for(id, State::kDone);
+  engine->stop();
+  EXPECT_EQ(worked, 1);
+  EXPECT_EQ(engine->store().find(id, call)->status, "fine");
+  EXPECT_EQ(engine->store().history(id, call)->size(), 1u);
+}
+
+TEST_F(EngineTest, ManyWorkflowsAreWorkedOnAtTheSameTimeButOneOfAKeyAtATime) {
+  std::set<std::string> at_work;
+  int most = 0, done = 0;
+  bool twice = false;
+  with(
+      [&](Attempt& attempt) {
+        {
+          std::unique_lock lock(mutex);
+          twice = twice || !at_work.insert(attempt.workflow().key).second;
+          most = std::max(most, static_cast<int>(at_work.size()));
+          // The first four wait for each other: proof that they run together.
+          changed.notify_all();
+          changed.wait_for(lock, 5s, [&] { return most >= 4; });
+          at_work.erase(attempt.workflow().key);
+          ++done;
+        }
+        return attempt.done("");
+      },
+      4);
+  std::vector<store::WorkflowId> ids;
+  for (int i = 0; i < 40; ++i) ids.push_back(start(fmt::format("device/{}", i % 20)));
+  for (const auto& id : ids) wait_for(id, State::kDone);
+  EXPECT_EQ(most, 4);
+  EXPECT_FALSE(twice);
+}
+
+TEST_F(EngineTest, AnExceptionIsABugAndNotTheEndOfTheLane) {
+  with([&](Attempt& attempt) -> store::Finish {
+    if (attempt.workflow().key == "device/bad") throw std::runtime_error("oops");
+    return attempt.done("");
+  });
+  const auto bad = start("device/bad");
+  const auto good = start("device/good");
+  wait_for(good, State::kDone);
+  wait_for(bad, State::kWaiting);
+  while (engine->store().find(bad, call)->error_code != "internal") std::this_thread::yield();
+  EXPECT_NE(engine->store().find(bad, call)->status.find("oops"), std::string::npos);
+}
+
+TEST_F(EngineTest, StoppingAsksTheWorkToStopAndGivesItBack) {
+  std::atomic<bool> begun = false;
+  with([&](Attempt& attempt) {
+    begun = true;
+    begun.notify_all();
+    std::mutex own;
+    std::unique_lock lock(own);
+    std::condition_variable_any never;
+    never.wait(lock, attempt.call().stop, [] { return false; });
+    return attempt.again(Millis{0}, "stopped");
+  });
+  const auto id = start("device/a");
+  begun.wait(false);
+  engine->stop();
+  EXPECT_EQ(engine->store().find(id, call)->state, State::kWaiting);
+}
+
+TEST_F(EngineTest, WhatAPersonCancelsStopsWhileItIsAtWork) {
+  std::atomic<bool> begun = false;
+  with([&](Attempt& attempt) {
+    begun = true;
+    begun.notify_all();
+    std::mutex own;
+    std::unique_lock lock(own);
+    std::condition_variable_any never;
+    never.wait(lock, attempt.call().stop, [] { return false; });
+    return attempt.again(Millis{0}, "stopped");
+  });
+  const auto id = start("run/a");
+  begun.wait(false);
+  ASSERT_TRUE(engine->store().cancel(id, "no more", call));
+  wait_for(id, State::kCancelled);
+}
+
+TEST_F(EngineTest, ARestingLaneTriesOneAndGoesOnWhenThatOneSucceeds) {
+  std::atomic<bool> refused = true;
+  std::atomic<int> tries = 0;
+  with(
+      [&](Attempt& attempt) {
+        ++tries;
+        tries.notify_all();
+        if (!refused) return attempt.done("");
+        attempt.rest_lane(Millis{60'000}, "401", true);
+        return attempt.again(Millis{0}, "waits for credentials");
+      },
+      1);
+  const auto first = start("device/a");
+  for (int seen = 0; seen < 1; seen = tries) tries.wait(seen);
+  while (engine->store().pauses(call)->empty()) std::this_thread::yield();
+  const auto pauses = engine->store().pauses(call).value();
+  EXPECT_EQ(pauses[0].lane, "lane");
+  EXPECT_EQ(pauses[0].reason, "401");
+  const auto second = start("device/b");
+  wait_for(second, State::kWaiting);
+  EXPECT_EQ(tries, 1);
+  refused = false;
+  ASSERT_TRUE(engine->store().resume("lane", call));  // as time, or a person, would
+  wait_for(first, State::kDone);
+  wait_for(second, State::kDone);
+  EXPECT_TRUE(engine->store().pauses(call)->empty());
+}
+
+TEST_F(EngineTest, WhatADeadProcessLeftIsTakenOver) {
+  {
+    store::WorkflowStore other(*database);
+    ASSERT_TRUE(other.start({task("device/a")}, call));
+    ASSERT_EQ(other.claim("lane", "dead", 1, 60s, call)->size(), 1u);
+  }
+  std::atomic<int> worked = 0;
+  with([&](Attempt& attempt) {
+    ++worked;
+    worked.notify_all();
+    return attempt.done("");
+  });
+  worked.wait(0);
+  EXPECT_EQ(worked, 1);
+}
+
+TEST_F(EngineTest, SavedStepsAreThereForTheNextClaim) {
+  std::atomic<int> claims = 0;
+  with([&](Attempt& attempt) {
+    if (++claims == 1) {
+      EXPECT_EQ(attempt.saved("cursor"), nullptr);
+      EXPECT_TRUE(attempt.save("cursor", "17"));
+      EXPECT_TRUE(attempt.save("cursor", "18"));
+      return attempt.again(Millis{0}, "more to do");
+    }
+    EXPECT_NE(attempt.saved("cursor"), nullptr);
+    EXPECT_EQ(*attempt.saved("cursor"), "18");
+    return attempt.done("");
+  });
+  wait_for(start("run/a"), State::kDone);
+}
+
+TEST(Attempt, ThePolicyDoublesUpToItsCapAndEndsByCountOrSum) {
+  FakeClock clock;
+  Rng rng(3);
+  auto database = store::open_database("sqlite::memory:", clock).value();
+  store::WorkflowStore store(*database);
+  const config::RetrySettings policy{10s, 40s, 100, 200s};
+  const Error error{.kind = ErrorKind::kUnavailable, .what = "down", .code = "x"};
+  store::Claimed claimed;
+  std::vector<double> waits;
+  for (;;) {
+    Attempt attempt(store, claimed, {}, rng);
+    const auto again = attempt.retry(policy, error, "down");
+    if (!again) break;
+    EXPECT_EQ(again->attempt, claimed.workflow.attempt + 1);
+    claimed.workflow.attempt = again->attempt;
+    claimed.workflow.waited = again->waited;
+    waits.push_back(static_cast<double>(again->due_in.count()) / 1000);
+  }
+  ASSERT_GE(waits.size(), 6u);
+  EXPECT_NEAR(waits[0], 10, 1);
+  EXPECT_NEAR(waits[1], 20, 2);
+  EXPECT_NEAR(waits[2], 40, 4);
+  EXPECT_NEAR(waits[5], 40, 4);
+  EXPECT_LE(claimed.workflow.waited, policy.total);
+  Attempt attempt(store, claimed, {}, rng);
+  EXPECT_TRUE(attempt.retry(policy, error, "another policy", true));
+  Error told = error;
+  told.retry_after = Millis{77'000};
+  EXPECT_EQ(attempt.retry(policy, told, "told", true)->due_in, 77s);
+}
+
+}  // namespace
+}  // namespace twinstep::engine

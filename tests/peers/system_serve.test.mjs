@@ -1,0 +1,179 @@
+// The daemon against the simulated hub, Event Grid and ThingPark: what a user of the sample sees, with the sample's
+// environment variables alone, and what remains when something goes wrong.
+import assert from 'node:assert/strict';
+import { createConnection } from 'node:net';
+import { describe } from 'node:test';
+import { freePort, lorawan, scene, until } from './lib.mjs';
+
+const empty = ['--devices', '0', '--time-factor', '20', '--no-throttle'];
+const eui = (n) => `0004A30B0000${n.toString(16).toUpperCase().padStart(4, '0')}`;
+const hook = '/api/ExternalRegistrySynchronizer_EventGridListener';
+
+describe('serve', { concurrency: 2 }, () => {
+  scene('devices of the hub follow to ThingPark, with the sample\'s variables alone', [...empty, '--event-tags'], async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    await s.subscribe(daemon);
+    await s.addDevice('complete', eui(1));
+    await s.addDevice('later', eui(2), { note: 'no tags yet' });
+    await until('the complete one', async () => (await s.outside()).includes('complete'));
+    assert.deepEqual(await s.outside(), ['complete']);
+    await s.tagDevice('later', lorawan(eui(2)));
+    await until('the one that got its tags', async () => (await s.outside()).includes('later'));
+    await s.removeDevice('complete');
+    await until('the deleted one', async () => !(await s.outside()).includes('complete'));
+    assert.deepEqual(await s.outside(), ['later']);
+    assert.equal((await daemon.stop()).code, 0);
+    assert.match(daemon.output(), /ExternalDeviceCreated .*DeviceTwinCheckFail |DeviceTwinCheckFail .*ExternalDeviceCreated /s);
+  });
+
+  for (const schema of ['eventgrid', 'eventgrid-2018', 'cloudevents', 'cloudevents-binary'])
+    scene(`events in the schema ${schema} arrive, twice, in any order and in batches`, empty, async (s, t) => {
+      const daemon = await s.serve();
+      t.after(daemon.stop);
+      const batch = schema === 'cloudevents-binary' ? {} : { maxEventsPerBatch: 10 };
+      await s.subscribe(daemon, { schema, duplicates: 0.5, reorder: 0.5, delayMs: 300, ...batch });
+      for (let n = 0; n < 30; ++n) await s.addDevice(`dev-${n}`, eui(n));
+      for (let n = 0; n < 30; n += 3) await s.removeDevice(`dev-${n}`);
+      await until('all deliveries', async () => (await s.subscription()).pending === 0, 30);
+      const wanted = (await s.ids()).sort();
+      assert.equal(wanted.length, 20);
+      await until('both registries are equal', async () => JSON.stringify(await s.outside()) === JSON.stringify(wanted), 30);
+    });
+
+  scene('kill -9 at every named place loses nothing and doubles nothing', empty, async (s, t) => {
+    const port = await freePort();
+    let daemon = await s.serve(port);
+    t.after(() => daemon.stop?.('SIGKILL'));
+    await s.subscribe(daemon);
+    await daemon.stop();
+    let n = 0;
+    for (const place of ['intake.before-commit', 'intake.after-commit', 'claim.after-commit', 'task.before-remote', 'task.after-remote',
+      'finish.before-commit', 'finish.after-commit']) {
+      for (const passage of [1, 2]) {
+        daemon = await s.serve(port, { TWINSTEP_CRASH_AT: `${place}:${passage}` });
+        const [one, two] = [n++, n++];
+        await s.addDevice(`dev-${one}`, eui(one));
+        await s.addDevice(`dev-${two}`, eui(two));
+        if (one > 0) await s.removeDevice(`dev-${one - 1}`);
+        const crashed = await daemon.ended;
+        assert.equal(crashed.code, 137, `${place}:${passage} ended with ${crashed.code}\n${crashed.all}`);
+        daemon = await s.serve(port);
+        await until(`all is well after ${place}:${passage}`,
+          async () => JSON.stringify(await s.outside()) === JSON.stringify(await s.ids()), 60);
+        assert.equal((await daemon.stop()).code, 0);
+      }
+    }
+    const calls = await s.calls();
+    assert.equal(calls['thingpark POST 201'] - 0, n, 'each device was created once');
+    assert.equal(calls['thingpark DELETE 204'], calls['hub DELETE 204'], 'each deleted device was deleted once');
+  });
+
+  scene('a network server that fails in every way loses no device', empty, async (s, t) => {
+    const daemon = await s.serve(0, { externalSystemCallMaxRetryCount: '1000' });
+    t.after(daemon.stop);
+    await s.subscribe(daemon);
+    const faults = [{ status: 500 }, { status: 503, retryAfter: 1 }, { status: 429, retryAfter: 1 }, { status: 429 },
+      { status: 200, body: '<html>log in</html>' }, { drop: true }, { lost: true }, { cutAfter: 1 }];
+    let n = 0;
+    for (const fault of faults) {
+      await s.fault({ server: 'thingpark', path: '/devices', times: 3, ...fault });
+      for (let i = 0; i < 3; ++i) await s.addDevice(`dev-${n}`, eui(n++));
+      await s.removeDevice(`dev-${n - 2}`);
+      await until(`it recovers from ${JSON.stringify(fault)}`,
+        async () => JSON.stringify(await s.outside()) === JSON.stringify(await s.ids()), 90);
+      await s.noFaults();
+    }
+  });
+
+  scene('refused credentials rest the lane, raise one alarm and fail nobody', empty, async (s, t) => {
+    const daemon = await s.serve(0, { actility_api_client_secret: 'wrong' });
+    t.after(daemon.stop);
+    await s.subscribe(daemon);
+    for (let n = 0; n < 5; ++n) await s.addDevice(`dev-${n}`, eui(n));
+    await until('the lane rests', () => daemon.output().includes('lane.rests'));
+    const ready = await (await fetch(`${daemon.operations}/readyz`)).json();
+    assert.equal(ready.ready, true);
+    assert.match(JSON.stringify(ready), /external\/actility.*rests/);
+    await daemon.stop();
+    assert.equal(daemon.output().match(/lane\.rests/g).length, 1);
+    assert.ok(!daemon.output().includes('CreationFailed'));
+    const mended = await s.serve();
+    t.after(mended.stop);
+    // A person who has mended the credentials need not wait for the lane to wake up.
+    await fetch(`${mended.operations}/api/v1/lanes/${encodeURIComponent('external/actility')}/resume`, { method: 'POST' });
+    await until('all are there', async () => (await s.outside()).length === 5, 30);
+  });
+
+  scene('a bad configuration is refused at SIGHUP, a good one taken', empty, async (s, t) => {
+    const config = s.thingpark('master: hub, deletes: never');
+    const daemon = await s.serve(0, {}, ['--config', config]);
+    t.after(daemon.stop);
+    const good = (await import('node:fs')).readFileSync(config, 'utf8');
+    s.write('thingpark.yaml', good.replace('deletes: never', 'deletes: nevr'));
+    daemon.child.kill('SIGHUP');
+    await until('the refusal', () => /configuration\.refused.*thingpark\.yaml:5/s.test(daemon.output()));
+    s.write('thingpark.yaml', good);
+    daemon.child.kill('SIGHUP');
+    await until('the reload', () => daemon.output().includes('configuration.reloaded'));
+    await s.subscribe(daemon);
+    await s.addDevice('dev-1', eui(1));
+    await until('it works on', async () => (await s.outside()).includes('dev-1'));
+  });
+
+  scene('a second daemon on the same file is refused', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    const second = await s.runs(1, ['serve', '--listen', '127.0.0.1:0', '--operations', '127.0.0.1:0']);
+    assert.match(second.stderr, /another twinstep serve works with it/);
+  });
+
+  scene('health, log level and strangers', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    assert.equal((await (await fetch(`${daemon.operations}/healthz`)).json()).status, 'ok');
+    assert.equal((await fetch(`${daemon.operations}/readyz`)).status, 200);
+    assert.deepEqual(await (await fetch(`${daemon.operations}/loglevel`, { method: 'PUT', body: '{"level":"debug"}' })).json(), { level: 'debug' });
+    assert.equal((await fetch(`${daemon.operations}/loglevel`, { method: 'PUT', body: '{"level":"loud"}' })).status, 400);
+    assert.equal((await fetch(`${daemon.address}/nothing`)).status, 404);
+    assert.equal((await fetch(`${daemon.address}${hook}`, { method: 'PUT' })).status, 405);
+  });
+
+  scene('malformed, oversized and slow bodies are refused while others are served', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    const post = (body, headers = {}) => fetch(daemon.address + hook, { method: 'POST', body, headers });
+    assert.equal((await post('{')).status, 400);
+    assert.equal((await post('7')).status, 400);
+    assert.equal((await post('[{"id":7}]')).status, 200);  // recorded as failed
+    assert.equal((await post(`["${'x'.repeat(1_300_000)}"]`)).status, 413);
+    const slow = createConnection(daemon.port, '127.0.0.1');
+    t.after(() => slow.destroy());
+    slow.on('error', () => {});
+    slow.write(`POST ${hook} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n[`);
+    await s.subscribe(daemon);
+    await s.addDevice('dev-1', eui(1));
+    await until('others are served', async () => (await s.outside()).includes('dev-1'));
+  });
+
+  scene('ten thousand idle connections leave room for others and for memory', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    const idle = [];
+    t.after(() => idle.forEach((socket) => socket.destroy()));
+    // As many as the limit of open files allows, at most 10,000.
+    const most = Math.min(10_000, Number((await import('node:child_process')).execSync('ulimit -n', { shell: '/bin/bash' }).toString()) - 200 || 10_000);
+    for (let n = 0; n < most; n += 200)
+      await Promise.all(Array.from({ length: 200 }, () => new Promise((resolve, reject) => {
+        const socket = createConnection(daemon.port, '127.0.0.1', resolve);
+        socket.once('error', reject);
+        idle.push(socket);
+      })));
+    await s.subscribe(daemon);
+    await s.addDevice('dev-1', eui(1));
+    await until('others are served', async () => (await s.outside()).includes('dev-1'));
+    const status = (await import('node:fs')).readFileSync(`/proc/${daemon.child.pid}/status`, 'utf8');
+    const resident = Number(/VmRSS:\s+(\d+) kB/.exec(status)[1]) / 1024;
+    assert.ok(resident < 200, `${resident} MB for ${idle.length} idle connections`);
+  });
+});
