@@ -17,6 +17,61 @@ void add_link(CLI::App& command, CommandLine& out) {
   command.add_option("link", out.link, "name of the link; may be left out when there is only one");
 }
 
+const std::vector<std::string> kStates{"queued", "waiting", "running", "blocked", "done", "failed", "cancelled"};
+
+/// What the commands that talk to the daemon share.
+CLI::App* add_daemon_command(CLI::App& app, CommandLine& out, const char* name, const char* text) {
+  CLI::App* command = app.add_subcommand(name, text);
+  command->add_option("--url", out.url, "where the daemon is; else $TWINSTEP_URL, else serve.operations");
+  command->footer(kExitCodes);
+  return command;
+}
+
+void add_filter(CLI::App& command, CommandLine& out, bool tasks) {
+  command.add_option("--link", out.link, "only of this link");
+  command.add_option("--state", out.state, "only in this state")->check(CLI::IsMember(kStates));
+  if (!tasks) return;
+  command.add_option("--device", out.device, "only of this device, in any spelling");
+  command.add_option("--code", out.code, "only with this code");
+}
+
+void add_pages(CLI::App& command, CommandLine& out) {
+  command.add_option("--limit", out.limit, "most lines of a page; 100 when not given")->check(CLI::Range(1, 1000));
+  command.add_flag("--all", out.all, "every page");
+}
+
+void add_daemon_commands(CLI::App& app, CommandLine& out) {
+  auto* runs = add_daemon_command(app, out, "runs", "synchronizations of the daemon, or one of them");
+  runs->add_option("run", out.id, "id of a run: everything about it");
+  add_filter(*runs, out, false);
+  add_pages(*runs, out);
+
+  auto* tasks = add_daemon_command(app, out, "tasks", "what the daemon does for single devices, or one of them");
+  tasks->add_option("task", out.id, "id of a task: everything about it");
+  add_filter(*tasks, out, true);
+  add_pages(*tasks, out);
+
+  auto* approve = add_daemon_command(app, out, "approve", "let a run go on that the guard blocked, or end it");
+  approve->add_option("run", out.id, "id of the run")->required();
+  approve->add_flag("--reject", out.reject, "end it instead");
+  approve->add_option("--plan", out.plan_id, "id of the plan that you looked at; another one is refused");
+  approve->add_flag("-y,--yes", out.yes, "do not ask");
+
+  auto* retry = add_daemon_command(app, out, "retry", "try a run or task again now, or all tasks of a filter");
+  auto* cancel = add_daemon_command(app, out, "cancel", "end a run or task, or all tasks of a filter");
+  for (auto* command : {retry, cancel}) {
+    command->add_option("id", out.id, "id of a run or task");
+    add_filter(*command, out, true);
+    command->add_flag("--all", out.all, "all tasks, without any other filter");
+    command->add_flag("--dry-run", out.dry_run, "only count the tasks");
+  }
+  cancel->add_flag("-y,--yes", out.yes, "do not ask before many are ended");
+
+  auto* explain = add_daemon_command(app, out, "explain", "how a device stands in both registries, and why");
+  explain->add_option("device", out.device, "device id")->required();
+  explain->add_option("--link", out.link, "only of this link");
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, const char* const* argv) {
@@ -101,6 +156,8 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   auto* provider_try =
       provider->add_subcommand("try", "list one page and show how five devices are mapped; changes nothing");
   provider_try->add_option("name", out.name, "external system of the configuration")->required();
+
+  add_daemon_commands(app, out);
 
   try {
     app.parse(argc, const_cast<char**>(argv));

@@ -52,6 +52,16 @@ struct CommandLine {
   // provider
   std::string definition;  ///< check FILE
   std::string name;        ///< try NAME
+  // runs, tasks, approve, retry, cancel, explain
+  std::string url;     ///< of the daemon
+  std::string id;      ///< of a run or task
+  std::string device;  ///< explain DEVICE; a filter of tasks
+  std::string state, code;
+  int limit = 0;  ///< 0 = the daemon's usual page
+  bool reject = false;
+  std::string plan_id;
+  bool yes = false;
+  bool dry_run = false;
 
   bool ended = false;  ///< help, version or a usage error: print `text` and exit with `exit`
   int exit = kDone;

@@ -17,10 +17,12 @@ struct Command {
   std::string_view name;
   int (*function)(const CommandLine&, std::stop_token);
 };
-constexpr std::array kCommands{Command{"plan", run_plan},        Command{"apply", run_apply},
-                               Command{"sync", run_sync},        Command{"diff", run_diff},
-                               Command{"check", run_check},      Command{"config", run_config},
-                               Command{"provider", run_provider}};
+constexpr std::array kCommands{
+    Command{"plan", run_plan},         Command{"apply", run_apply}, Command{"sync", run_sync},
+    Command{"diff", run_diff},         Command{"check", run_check}, Command{"config", run_config},
+    Command{"provider", run_provider}, Command{"runs", run_runs},   Command{"tasks", run_tasks},
+    Command{"approve", run_approve},   Command{"retry", run_retry}, Command{"cancel", run_cancel},
+    Command{"explain", run_explain}};
 
 void log_to_standard_error(int verbose) {
   auto logger = std::make_shared<spdlog::logger>("twinstep", std::make_shared<spdlog::sinks::stderr_sink_mt>());

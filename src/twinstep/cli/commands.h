@@ -41,5 +41,12 @@ int run_check(const CommandLine& line, std::stop_token stop);
 int run_config(const CommandLine& line, std::stop_token stop);
 int run_provider(const CommandLine& line, std::stop_token stop);
 int run_serve(const CommandLine& line, std::stop_token stop, Hangup& hangup);
+// These talk to the daemon.
+int run_runs(const CommandLine& line, std::stop_token stop);
+int run_tasks(const CommandLine& line, std::stop_token stop);
+int run_approve(const CommandLine& line, std::stop_token stop);
+int run_retry(const CommandLine& line, std::stop_token stop);
+int run_cancel(const CommandLine& line, std::stop_token stop);
+int run_explain(const CommandLine& line, std::stop_token stop);
 
 }  // namespace twinstep::cli

@@ -31,19 +31,31 @@ size_t columns_of(const TerminalStyle& style) {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsualColumns;
 }
 
+std::optional<size_t> stated_columns(const std::map<std::string, std::string>& environment) {
+  const auto columns = environment.find("COLUMNS");
+  if (columns == environment.end()) return std::nullopt;
+  const std::string& text = columns->second;
+  size_t count = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (problem != std::errc{} || end != text.data() + text.size() || count == 0) return std::nullopt;
+  return count;
+}
+
 }  // namespace
 
 TerminalStyle terminal_style(const std::map<std::string, std::string>& environment) {
   TerminalStyle style;
   const auto terminal = environment.find("TERM");
   style.redraws = isatty(STDERR_FILENO) == 1 && !(terminal != environment.end() && terminal->second == "dumb");
-  if (const auto columns = environment.find("COLUMNS"); columns != environment.end()) {
-    const std::string& text = columns->second;
-    size_t count = 0;
-    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), count);
-    if (problem == std::errc{} && end == text.data() + text.size() && count > 0) style.columns = count;
-  }
+  style.columns = stated_columns(environment);
   return style;
+}
+
+std::optional<size_t> table_columns(const std::map<std::string, std::string>& environment) {
+  if (const auto stated = stated_columns(environment)) return stated;
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return std::nullopt;
+  return size.ws_col;
 }
 
 std::string_view cut_to(std::string_view text, size_t columns) {

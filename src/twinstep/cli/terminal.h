@@ -65,6 +65,9 @@ class TerminalProgress final : public workflows::Progress {
 std::string progress_text(std::string_view what, uint64_t done, std::optional<uint64_t> total, uint64_t since,
                           Millis took);
 
+/// How wide tables on standard output may be: COLUMNS, else the terminal's width; empty = not a terminal, any width.
+std::optional<size_t> table_columns(const std::map<std::string, std::string>& environment);
+
 /// A text cut to `columns` characters of UTF-8.
 std::string_view cut_to(std::string_view text, size_t columns);
 

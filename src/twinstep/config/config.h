@@ -123,6 +123,8 @@ struct Config {
   JobPolling export_polling{Millis{60'000}, 5};
   JobPolling import_polling{Millis{300'000}, 5};
 
+  bool synchronizer_enabled = true;  ///< ioTHubSynchronizerEnabled: the sample's switch for its one synchronization
+
   RetrySettings twin_check{};  ///< waiting for the tags of a new device
   RetrySettings external_calls{Millis{300'000}, Millis{1'800'000}, 100, Millis{1440 * 60'000}};
   Serve serve;

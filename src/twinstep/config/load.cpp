@@ -384,6 +384,8 @@ class Loader {
           for (const auto& [setting, variable] : kSettings)
             if (const auto value = environment_.get(variable)) one.settings[setting] = Secret(*value);
     }
+    TRY_ASSIGN(const auto enabled, environment_.boolean("ioTHubSynchronizerEnabled"));
+    config.synchronizer_enabled = enabled.value_or(true);
     if (config.links.empty() && config.externals.size() == 1 && environment_.get("iothub")) {
       Link link;
       link.name = "default";
@@ -392,8 +394,7 @@ class Loader {
       link.schedule = "0 * * * *";
       link.deletes = Deletes::kDelete;
       link.events = true;
-      TRY_ASSIGN(const auto enabled, environment_.boolean("ioTHubSynchronizerEnabled"));
-      if (enabled && !*enabled) link.schedule.clear();
+      if (!config.synchronizer_enabled) link.schedule.clear();
       origin_["links.default"] = "environment";
       config.links.push_back(std::move(link));
     }

@@ -73,6 +73,16 @@ TEST_F(ConfigLoad, SecondStorageStandsInForTheEmulator) {
   EXPECT_EQ(from_environment(environment)->config.storage->connection_string.reveal(), "UseDevelopmentStorage=true");
 }
 
+TEST_F(ConfigLoad, TheSamplesSwitchEndsItsScheduleAndItsStarter) {
+  auto environment = kSample;
+  EXPECT_TRUE(from_environment(environment)->config.synchronizer_enabled);
+  environment["ioTHubSynchronizerEnabled"] = "false";
+  const auto off = from_environment(environment);
+  ASSERT_TRUE(off) << off.error().what;
+  EXPECT_FALSE(off->config.synchronizer_enabled);
+  EXPECT_EQ(off->config.links.front().schedule, "");
+}
+
 TEST_F(ConfigLoad, NumbersOfTheSampleAreCheckedByNameAndBound) {
   auto environment = kSample;
   environment["devicesChangeJobThreshold"] = "many";

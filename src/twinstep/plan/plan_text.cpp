@@ -28,17 +28,6 @@ Look look_of(Op op) {
   return {'?', "Unknown"};
 }
 
-/// Ids and reasons come from remotes: what would steer a terminal is shown as a question mark.
-std::string printable(std::string_view text) {
-  std::string out = as_utf8(text);
-  for (size_t i = 0; i < out.size(); ++i) {
-    const auto c = static_cast<unsigned char>(out[i]);
-    if (c < 0x20 || c == 0x7F) out[i] = '?';
-    if (c == 0xC2 && i + 1 < out.size() && static_cast<unsigned char>(out[i + 1]) < 0xA0) out.replace(i, 2, "?");
-  }
-  return out;
-}
-
 void row(std::string& out, char sign, std::string_view name, uint64_t count, std::string_view more = {}) {
   if (count == 0) return;
   out += fmt::format("  {} {:<10} {:>11}", sign, name, format_count(count));
@@ -54,6 +43,16 @@ std::string of_which(std::initializer_list<std::pair<uint64_t, std::string_view>
 }
 
 }  // namespace
+
+std::string printable(std::string_view text) {
+  std::string out = as_utf8(text);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const auto c = static_cast<unsigned char>(out[i]);
+    if (c < 0x20 || c == 0x7F) out[i] = '?';
+    if (c == 0xC2 && i + 1 < out.size() && static_cast<unsigned char>(out[i + 1]) < 0xA0) out.replace(i, 2, "?");
+  }
+  return out;
+}
 
 std::string summary_text(const PlanHead& head) {
   const Counts& counts = head.counts;

@@ -8,6 +8,9 @@
 
 namespace twinstep::plan {
 
+/// A text that came from a remote (ids, reasons): what would steer a terminal is shown as a question mark.
+std::string printable(std::string_view text);
+
 /// Counts, what the guard says and problems, for people. Lines end with '\n'; no colour.
 std::string summary_text(const PlanHead& head);
 

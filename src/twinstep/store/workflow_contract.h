@@ -331,7 +331,9 @@ TEST_P(WorkflowContract, APausedLaneRestsUntilItsTimeOrUntilResumed) {
 
 TEST_P(WorkflowContract, AScheduleFiresOnceHoweverManyAsk) {
   const SystemTime due = subject->clock().system_now() + 1h, next = due + 1h;
+  EXPECT_FALSE(store->next_firing("link", call).value());
   EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due, call).value(), due);
+  EXPECT_EQ(store->next_firing("link", call).value(), due);
   EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due + 7h, call).value(), due) << "the one in force stays";
   const auto first = store->fire_schedule("link", due, next, task("run/link"), call).value();
   ASSERT_TRUE(first);
@@ -363,6 +365,85 @@ TEST_P(WorkflowContract, ListsNewestFirstByFilterAndPage) {
   prefix.key_prefix = "device/l/1";
   EXPECT_EQ(store->list(prefix, call)->size(), 11u);
   EXPECT_EQ(store->count("run", call)->at(State::kWaiting), 5);
+}
+
+TEST_P(WorkflowContract, CountsAndListsTakeTheSameFilter) {
+  start(task("device/l/a"));
+  start(task("device/l/ab"));
+  auto bad = task("device/m/a");
+  bad.state = State::kFailed;
+  bad.error_code = "events.bad";
+  start(bad);
+  WorkflowFilter exact;
+  exact.key = "device/l/a";
+  EXPECT_EQ(store->list(exact, call)->size(), 1u);
+  WorkflowFilter code;
+  code.error_code = "events.bad";
+  EXPECT_EQ(store->count(code, call).value(), (std::map<State, int64_t>{{State::kFailed, 1}}));
+  EXPECT_EQ(store->count(WorkflowFilter{}, call).value(),
+            (std::map<State, int64_t>{{State::kFailed, 1}, {State::kWaiting, 2}}));
+}
+
+TEST_P(WorkflowContract, ManyAreTriedAgainPageByPageAndTheBusyOnesSkipped) {
+  for (int i = 0; i < 5; ++i) {
+    auto bad = task("device/l/" + std::to_string(i));
+    bad.state = State::kFailed;
+    start(bad);
+    advance(1ms);
+  }
+  start(task("device/l/3"));  // a newer one is at work
+  WorkflowFilter filter;
+  filter.key_prefix = "device/l/";
+  filter.limit = 3;
+  const Bulk first = store->retry_all(filter, call).value();
+  EXPECT_EQ(first.changed, 2);
+  EXPECT_EQ(first.skipped, 1);
+  ASSERT_FALSE(first.last.empty());
+  filter.before = first.last;
+  const Bulk second = store->retry_all(filter, call).value();
+  EXPECT_EQ(second.changed, 2);
+  EXPECT_EQ(second.skipped, 0);
+  EXPECT_TRUE(second.last.empty());
+  EXPECT_EQ(claim().size(), 5u);
+}
+
+TEST_P(WorkflowContract, ManyAreCancelledAndWhatHasEndedIsLeftAlone) {
+  const auto done = start(task("device/l/a"));
+  end(claim().at(0));
+  const auto waiting = start(task("device/l/b"));
+  start(task("device/m/c"));
+  WorkflowFilter filter;
+  filter.key_prefix = "device/l/";
+  const Bulk all = store->cancel_all(filter, "by anna", call).value();
+  EXPECT_EQ(all.changed, 1);
+  EXPECT_EQ(all.skipped, 0);
+  EXPECT_EQ(find(waiting.id).state, State::kCancelled);
+  EXPECT_EQ(find(waiting.id).status, "by anna");
+  EXPECT_EQ(find(done.id).state, State::kDone);
+  EXPECT_EQ(claim().size(), 1u) << "the other link's";
+}
+
+TEST_P(WorkflowContract, OnlyWhatHasEndedCanBeRemoved) {
+  const auto started = start(task("device/a"));
+  EXPECT_EQ(store->remove(started.id, call).error().code, "store.active");
+  EXPECT_EQ(store->remove(WorkflowId("none"), call).error().code, "store.unknown");
+  auto claimed = claim();
+  ASSERT_TRUE(store->save_step(claimed.at(0).workflow, "read", "x", "read", call));
+  end(claimed[0]);
+  ASSERT_TRUE(store->remove(started.id, call));
+  EXPECT_FALSE(store->find(started.id, call));
+  EXPECT_TRUE(store->history(started.id, call)->empty());
+  EXPECT_TRUE(store->steps(started.id, call)->empty());
+}
+
+TEST_P(WorkflowContract, ANoteIsKeptInTheHistory) {
+  const auto started = start(task("device/a"));
+  ASSERT_TRUE(store->note(started.id, "event", "Hello", call));
+  ASSERT_TRUE(store->note(started.id, "event", "again", call));
+  const auto history = store->history(started.id, call).value();
+  ASSERT_EQ(history.size(), 2u);
+  EXPECT_EQ(history[1].detail, "again");
+  EXPECT_EQ(store->note(WorkflowId("none"), "event", "", call).error().code, "store.unknown");
 }
 
 TEST_P(WorkflowContract, OldHistoryGoesAndWhatWaitsStays) {

@@ -9,15 +9,13 @@
 
 #include "twinstep/base/crash_point.h"
 
+#include "twinstep/store/workflow_rows.h"
+
 namespace twinstep::store {
 namespace {
 
 constexpr std::array<std::string_view, 7> kStates{"queued", "waiting", "running",  "blocked",
                                                   "done",   "failed",  "cancelled"};
-
-#define TWINSTEP_WORKFLOW_COLUMNS                                                                      \
-  "id, kind, lane, key, state, due, generation, attempt, waited, epoch, cancel_asked, input, status, " \
-  "error_code, created, updated, ended"
 
 constexpr std::string_view kRememberSeen =
     "INSERT INTO seen (id, workflow, at) VALUES ($1, $2, {now}) ON CONFLICT (id) DO NOTHING";
@@ -80,13 +78,6 @@ constexpr std::string_view kNextDue =
     "SELECT (SELECT due FROM workflow WHERE lane = $1 AND state = 'waiting' ORDER BY due LIMIT 1) - {now}, "
     "(SELECT until - {now} FROM pause WHERE lane = $1)";
 constexpr std::string_view kFind = "SELECT " TWINSTEP_WORKFLOW_COLUMNS " FROM workflow WHERE id = $1";
-constexpr std::string_view kList =
-    "SELECT " TWINSTEP_WORKFLOW_COLUMNS
-    " FROM workflow WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR lane = $2) "
-    "AND ($3 = '' OR (key >= $3 AND key < $4)) AND ($5 = '' OR state = $5) AND ($6 = '' OR error_code = $6) "
-    "AND ($7 = '' OR (created, id) < (SELECT created, id FROM workflow WHERE id = $7)) "
-    "ORDER BY created DESC, id DESC LIMIT $8";
-constexpr std::string_view kCount = "SELECT state, count(*) FROM workflow WHERE kind = $1 GROUP BY state";
 constexpr std::string_view kCancel =
     "UPDATE workflow SET cancel_asked = 1, updated = {now}, "
     "status = CASE WHEN state = 'running' THEN status ELSE $2 END, "
@@ -124,30 +115,6 @@ constexpr std::string_view kPurgeSeen =
     "DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE at < {now} - $1 LIMIT $2)";
 constexpr std::string_view kPurgeLedger = "DELETE FROM ledger WHERE present = 0 AND updated < {now} - $1";
 
-bool ended(State state) { return state == State::kDone || state == State::kFailed || state == State::kCancelled; }
-
-Workflow workflow_at(const Rows& rows, size_t row) {
-  Workflow out;
-  out.id = WorkflowId(rows.text(row, 0));
-  out.kind = rows.text(row, 1);
-  out.lane = rows.text(row, 2);
-  out.key = rows.text(row, 3);
-  out.state = state_of(rows.text(row, 4)).value_or(State::kFailed);
-  out.due = rows.time(row, 5);
-  out.generation = rows.number(row, 6);
-  out.attempt = static_cast<int>(rows.number(row, 7));
-  out.waited = Millis{rows.number(row, 8)};
-  out.epoch = rows.number(row, 9);
-  out.cancel_asked = rows.number(row, 10) != 0;
-  out.input = rows.text(row, 11);
-  out.status = rows.text(row, 12);
-  out.error_code = rows.text(row, 13);
-  out.created = rows.time(row, 14);
-  out.updated = rows.time(row, 15);
-  if (!rows.is_null(row, 16)) out.ended = rows.time(row, 16);
-  return out;
-}
-
 std::map<std::string, std::string> steps_of(const Rows& rows) {
   std::map<std::string, std::string> out;
   for (size_t row = 0; row < rows.size(); ++row) out[rows.text(row, 0)] = rows.text(row, 1);
@@ -164,10 +131,6 @@ std::string made_outside_sql() {
 tl::unexpected<Error> lease_lost(const Workflow& claim) {
   return fail(ErrorKind::kConflict, "store.lease-lost",
               fmt::format("workflow {}: another worker has taken over", claim.id.value));
-}
-
-tl::unexpected<Error> unknown(const WorkflowId& id) {
-  return fail(ErrorKind::kNotFound, "store.unknown", fmt::format("there is no run or task {}", id.value));
 }
 
 Status start_next_queued(Transaction& transaction, std::string_view key) {
@@ -259,6 +222,64 @@ Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const
 }
 
 }  // namespace
+
+bool ended(State state) { return state == State::kDone || state == State::kFailed || state == State::kCancelled; }
+
+Workflow workflow_at(const Rows& rows, size_t row) {
+  Workflow out;
+  out.id = WorkflowId(rows.text(row, 0));
+  out.kind = rows.text(row, 1);
+  out.lane = rows.text(row, 2);
+  out.key = rows.text(row, 3);
+  out.state = state_of(rows.text(row, 4)).value_or(State::kFailed);
+  out.due = rows.time(row, 5);
+  out.generation = rows.number(row, 6);
+  out.attempt = static_cast<int>(rows.number(row, 7));
+  out.waited = Millis{rows.number(row, 8)};
+  out.epoch = rows.number(row, 9);
+  out.cancel_asked = rows.number(row, 10) != 0;
+  out.input = rows.text(row, 11);
+  out.status = rows.text(row, 12);
+  out.error_code = rows.text(row, 13);
+  out.created = rows.time(row, 14);
+  out.updated = rows.time(row, 15);
+  if (!rows.is_null(row, 16)) out.ended = rows.time(row, 16);
+  return out;
+}
+
+tl::unexpected<Error> unknown(const WorkflowId& id) {
+  return fail(ErrorKind::kNotFound, "store.unknown", fmt::format("there is no run or task {}", id.value));
+}
+Status cancel_one(Transaction& transaction, const WorkflowId& id, std::string_view why) {
+  TRY_ASSIGN(const Rows rows, transaction.run(kCancel, {id.value, why}));
+  if (rows.empty()) {
+    TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
+    if (there.empty()) return unknown(id);
+    return fail(ErrorKind::kConflict, "store.ended",
+                fmt::format("{} has ended already ({})", id.value, there.text(0, 4)));
+  }
+  TRY(transaction.run(kAddHistory, {id.value, "cancel", why}));
+  return rows.text(0, 0) == "cancelled" ? start_next_queued(transaction, rows.text(0, 1)) : Status{};
+}
+
+Status retry_one(Transaction& transaction, const WorkflowId& id) {
+  TRY_ASSIGN(const Rows rows, transaction.run(kRetry, {id.value}));
+  if (rows.empty()) {
+    TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
+    if (there.empty()) return unknown(id);
+    const Workflow workflow = workflow_at(there, 0);
+    if (workflow.state == State::kFailed || workflow.state == State::kCancelled)
+      return fail(ErrorKind::kConflict, "store.busy-key",
+                  fmt::format("{}: a newer one of {} is at work", id.value, workflow.key));
+    return fail(ErrorKind::kConflict, "store.not-retryable",
+                fmt::format("{} is {}: only waiting, failed or cancelled ones can be tried again", id.value,
+                            to_string(workflow.state)));
+  }
+  TRY(transaction.run(kForgetSteps, {id.value}));
+  TRY(transaction.run(kAddHistory, {id.value, "retry", ""}));
+  transaction.notify(rows.text(0, 0));
+  return {};
+}
 
 std::string_view to_string(State state) { return kStates[static_cast<size_t>(state)]; }
 
@@ -423,20 +444,6 @@ Result<Workflow> WorkflowStore::find(const WorkflowId& id, const Call& call) {
   return workflow_at(rows, 0);
 }
 
-Result<std::vector<Workflow>> WorkflowStore::list(const WorkflowFilter& filter, const Call& call) {
-  // The first key that does not begin with the prefix any more; keys are never that high.
-  const std::string beyond = filter.key_prefix + "\xF4\x8F\xBF\xBF";
-  const std::string_view state = filter.state ? to_string(*filter.state) : std::string_view{};
-  TRY_ASSIGN(const Rows rows,
-             database_.ask(kList,
-                           {filter.kind, filter.lane, filter.key_prefix, beyond, state, filter.error_code,
-                            filter.before.value, int64_t{std::clamp(filter.limit, 1, 1000)}},
-                           call));
-  std::vector<Workflow> out;
-  for (size_t row = 0; row < rows.size(); ++row) out.push_back(workflow_at(rows, row));
-  return out;
-}
-
 Result<std::vector<HistoryLine>> WorkflowStore::history(const WorkflowId& id, const Call& call) {
   TRY_ASSIGN(const Rows rows, database_.ask(kHistory, {id.value}, call));
   std::vector<HistoryLine> out;
@@ -450,51 +457,12 @@ Result<std::map<std::string, std::string>> WorkflowStore::steps(const WorkflowId
   return steps_of(rows);
 }
 
-Result<std::map<State, int64_t>> WorkflowStore::count(std::string_view kind, const Call& call) {
-  TRY_ASSIGN(const Rows rows, database_.ask(kCount, {kind}, call));
-  std::map<State, int64_t> out;
-  for (size_t row = 0; row < rows.size(); ++row)
-    if (const auto state = state_of(rows.text(row, 0))) out[*state] = rows.number(row, 1);
-  return out;
-}
-
 Status WorkflowStore::cancel(const WorkflowId& id, std::string_view why, const Call& call) {
-  return database_.write(
-      [&](Transaction& transaction) -> Status {
-        TRY_ASSIGN(const Rows rows, transaction.run(kCancel, {id.value, why}));
-        if (rows.empty()) {
-          TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
-          if (there.empty()) return unknown(id);
-          return fail(ErrorKind::kConflict, "store.ended",
-                      fmt::format("{} has ended already ({})", id.value, there.text(0, 4)));
-        }
-        TRY(transaction.run(kAddHistory, {id.value, "cancel", why}));
-        return rows.text(0, 0) == "cancelled" ? start_next_queued(transaction, rows.text(0, 1)) : Status{};
-      },
-      call);
+  return database_.write([&](Transaction& transaction) { return cancel_one(transaction, id, why); }, call);
 }
 
 Status WorkflowStore::retry(const WorkflowId& id, const Call& call) {
-  return database_.write(
-      [&](Transaction& transaction) -> Status {
-        TRY_ASSIGN(const Rows rows, transaction.run(kRetry, {id.value}));
-        if (rows.empty()) {
-          TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
-          if (there.empty()) return unknown(id);
-          const Workflow workflow = workflow_at(there, 0);
-          if (workflow.state == State::kFailed || workflow.state == State::kCancelled)
-            return fail(ErrorKind::kConflict, "store.busy-key",
-                        fmt::format("{}: a newer one of {} is at work", id.value, workflow.key));
-          return fail(ErrorKind::kConflict, "store.not-retryable",
-                      fmt::format("{} is {}: only waiting, failed or cancelled ones can be tried again", id.value,
-                                  to_string(workflow.state)));
-        }
-        TRY(transaction.run(kForgetSteps, {id.value}));
-        TRY(transaction.run(kAddHistory, {id.value, "retry", ""}));
-        transaction.notify(rows.text(0, 0));
-        return {};
-      },
-      call);
+  return database_.write([&](Transaction& transaction) { return retry_one(transaction, id); }, call);
 }
 
 Status WorkflowStore::unblock(const WorkflowId& id, std::string_view step, std::string_view output, const Call& call) {
@@ -569,6 +537,11 @@ Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::stri
       },
       call));
   return out;
+}
+
+Result<std::optional<SystemTime>> WorkflowStore::next_firing(std::string_view link, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kSchedule, {link}, call));
+  return rows.empty() ? std::optional<SystemTime>{} : std::optional{rows.time(0, 1)};
 }
 
 Result<std::optional<Started>> WorkflowStore::fire_schedule(std::string_view link, SystemTime due, SystemTime next,

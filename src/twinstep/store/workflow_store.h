@@ -87,11 +87,18 @@ struct Finish {
 };
 
 struct WorkflowFilter {
-  std::string kind, lane, key_prefix;  ///< empty = any
+  std::string kind, lane, key, key_prefix;  ///< empty = any
   std::optional<State> state;
   std::string error_code;
   int limit = 100;    ///< 1..1000
   WorkflowId before;  ///< newest first; continue after this one
+};
+
+/// What one page of a change of many did.
+struct Bulk {
+  int64_t changed = 0;
+  int64_t skipped = 0;  ///< could not be changed: ended meanwhile, or another one of its key is at work
+  WorkflowId last;      ///< the filter's `before` for the next page; empty = this was the last one
 };
 
 struct Pause {
@@ -141,8 +148,9 @@ class WorkflowStore {
   Result<std::vector<Workflow>> list(const WorkflowFilter& filter, const Call& call);
   Result<std::vector<HistoryLine>> history(const WorkflowId& id, const Call& call);
   Result<std::map<std::string, std::string>> steps(const WorkflowId& id, const Call& call);
-  /// Counts by state, of one kind.
+  /// Counts by state, of one kind, or of what the filter takes whatever its limit.
   Result<std::map<State, int64_t>> count(std::string_view kind, const Call& call);
+  Result<std::map<State, int64_t>> count(const WorkflowFilter& filter, const Call& call);
 
   /// A waiting, queued or blocked one ends at once; a running one when its step returns. Ended ones: kConflict
   /// "store.ended".
@@ -153,6 +161,15 @@ class WorkflowStore {
   /// Lets a blocked one go on; `step` is saved with its output first. kConflict "store.not-blocked".
   Status unblock(const WorkflowId& id, std::string_view step, std::string_view output, const Call& call);
 
+  /// cancel() and retry() of a page of what the filter takes, in one transaction. Without a state, the first takes what
+  /// has not ended, the second what failed.
+  Result<Bulk> cancel_all(WorkflowFilter filter, std::string_view why, const Call& call);
+  Result<Bulk> retry_all(WorkflowFilter filter, const Call& call);
+  /// Removes an ended one with its steps and history. kConflict "store.active".
+  Status remove(const WorkflowId& id, const Call& call);
+  /// Adds a history line: what somebody said about a workflow, without effect on it.
+  Status note(const WorkflowId& id, std::string_view what, std::string_view detail, const Call& call);
+
   Result<std::optional<LedgerEntry>> ledger(std::string_view link, std::string_view key, const Call& call);
   /// For each key how the hub spelled the device, when the ledger says that it is outside; else an empty id.
   Result<std::vector<DeviceId>> made_outside(std::string_view link, const std::vector<std::string>& keys,
@@ -162,6 +179,8 @@ class WorkflowStore {
 
   /// Sets the link's next firing when there is none or the expression changed. Gives the one in force.
   Result<SystemTime> plan_schedule(std::string_view link, std::string_view cron, SystemTime next, const Call& call);
+  /// The link's next firing, when there is one.
+  Result<std::optional<SystemTime>> next_firing(std::string_view link, const Call& call);
   /// When `due` still is the next firing, sets `next` and starts the workflow: of many replicas one gets a value.
   Result<std::optional<Started>> fire_schedule(std::string_view link, SystemTime due, SystemTime next,
                                                const NewWorkflow& workflow, const Call& call);

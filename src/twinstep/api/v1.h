@@ -1,0 +1,54 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "twinstep/api/api.h"
+
+/// What all routes of /api/v1/ have in common.
+namespace twinstep::api {
+
+/// A request of /api/v1/, with the readers of what it may carry. Errors  kInvalid "api.*" naming the culprit.
+class V1Request {
+ public:
+  V1Request(const http::ServerRequest& http, const PathValues& values, Call until)
+      : call(std::move(until)), http_(http), values_(values) {}
+
+  /// A named part of the path.
+  const std::string& part(std::string_view name) const { return values_.find(name)->second; }
+  store::WorkflowId id() const { return store::WorkflowId(part("id")); }
+  /// A query parameter; empty = not given.
+  std::string text(std::string_view name) const { return http_.query_value(name); }
+  std::string_view header(std::string_view name) const { return http_.header(name); }
+  /// `limit`, 1 to 1000; 100 when not given.
+  Result<int> limit() const;
+  /// `state`.
+  Result<std::optional<store::State>> state() const;
+  /// The body as a JSON object; an empty body is an empty object. Members that are not `known` are refused.
+  Result<json::object> body(const std::vector<std::string_view>& known) const;
+  /// The link of this page but with other query parameters, and those of this request that are in `keep`.
+  std::string page(const std::vector<std::string_view>& keep, std::string_view name, std::string_view value) const;
+
+  Call call;
+
+ private:
+  const http::ServerRequest& http_;
+  const PathValues& values_;
+};
+
+using V1Handler = std::function<Result<http::ServerResponse>(const V1Request&)>;
+
+/// Adds a route. Query parameters that are not among `parameters` are 400 "api.unknown-parameter"; so is a page of
+/// another site that tries to change something (403 "api.cross-site"). Errors become problems.
+void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern,
+            std::vector<std::string_view> parameters, V1Handler handler);
+
+Result<store::State> need_state(std::string_view text);
+/// kNotFound "api.unknown-link" with the names that there are.
+Result<const config::Link*> need_link(const config::Config& config, std::string_view name);
+/// {"items":[...],"next":LINK or null}
+http::ServerResponse page_reply(json::array items, const std::string& next);
+
+}  // namespace twinstep::api
