@@ -9,6 +9,7 @@
 #include "twinstep/store/migrations.h"
 #include "twinstep/store/pg_address.h"
 #include "twinstep/store/pg_connection.h"
+#include "twinstep/store/run_contract.h"
 #include "twinstep/store/sql_words.h"
 #include "twinstep/store/sqlite.h"
 #include "twinstep/store/state_contract.h"
@@ -27,6 +28,7 @@ const auto kName = [](const auto& which) { return std::string(which.param.name);
 
 INSTANTIATE_TEST_SUITE_P(Postgres, WorkflowContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, StateContract, kPostgres, kName);
+INSTANTIATE_TEST_SUITE_P(Postgres, RunContract, kPostgres, kName);
 
 Call within(Millis span, std::stop_token stop = {}) { return {real_clock().steady_now() + span, std::move(stop)}; }
 
@@ -387,6 +389,10 @@ std::string rows_of(const Migration& migration) {
            "INSERT INTO schedule VALUES ('l', '0 * * * *', 5);"
            "INSERT INTO pause VALUES ('other', 5, 1, '401', 1);"
            "INSERT INTO meta VALUES ('now', '1');";
+  if (std::string_view(migration.name) == "0003_runs")
+    return "INSERT INTO run_plan VALUES ('w', 1, 1);"
+           "INSERT INTO run_plan_piece VALUES ('w', 1, 0, 'plan');"
+           "INSERT INTO run_outcome VALUES ('w', 'd', 'd', 'create', 'done', '', 1);";
   return "";
 }
 
@@ -403,6 +409,7 @@ void expect_that_all_is_there(Database& database, size_t version) {
     EXPECT_TRUE(store.ledger("l", "k", {}).value());
     EXPECT_EQ(store.pauses({})->size(), 1u);
   }
+  EXPECT_EQ(RunStore(database).mentions(DeviceId("d"), 10, {})->size(), version >= 3 ? 1u : 0u);
 }
 
 TEST(OlderSchema, OfEveryVersionIsBroughtUpToDateWithItsRowsInPostgresql) {

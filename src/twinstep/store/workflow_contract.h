@@ -176,6 +176,10 @@ TEST_P(WorkflowContract, ASecondRunIsSkippedOrQueuedAsAsked) {
   auto queue = task("run/link");
   queue.on_busy = OnBusy::kQueue;
   EXPECT_EQ(start(queue).what, Started::kQueued);
+  auto third = task("run/link");
+  third.on_busy = OnBusy::kQueue;
+  EXPECT_EQ(start(third).what, Started::kSkipped) << "one waits its turn, no more";
+  EXPECT_EQ(start(third).id, queue.id);
   auto claimed = claim();
   ASSERT_EQ(claimed.size(), 1u);
   end(claimed[0]);
@@ -299,6 +303,7 @@ TEST_P(WorkflowContract, ABlockedOneKeepsItsKeyUntilApproved) {
   const auto run = start(task("run/link"));
   Finish blocked;
   blocked.state = State::kBlocked;
+  blocked.due_in = 24h;
   EXPECT_EQ(end(claim().at(0), blocked), State::kBlocked);
   EXPECT_TRUE(claim().empty());
   auto skip = task("run/link");
@@ -307,6 +312,31 @@ TEST_P(WorkflowContract, ABlockedOneKeepsItsKeyUntilApproved) {
   ASSERT_TRUE(store->unblock(run.id, "approved", "plan-1", call));
   EXPECT_EQ(store->unblock(run.id, "approved", "plan-1", call).error().code, "store.not-blocked");
   EXPECT_EQ(claim().at(0).steps.at("approved"), "plan-1");
+}
+
+TEST_P(WorkflowContract, ABlockedOneThatNobodyApprovesExpiresAndTheNextOneStarts) {
+  const auto run = start(task("run/link"));
+  Finish blocked;
+  blocked.state = State::kBlocked;
+  blocked.due_in = 24h;
+  blocked.error_code = "guard.deletes";
+  end(claim().at(0), blocked);
+  auto queue = task("run/link");
+  queue.on_busy = OnBusy::kQueue;
+  EXPECT_EQ(start(queue).what, Started::kQueued);
+  advance(24h - 1min);
+  EXPECT_EQ(store->expire_blocked(call).value(), 0);
+  advance(1min);
+  EXPECT_EQ(store->unblock(run.id, "approved", "plan-1", call).error().code, "store.expired");
+  EXPECT_EQ(store->expire_blocked(call).value(), 1);
+  EXPECT_EQ(store->expire_blocked(call).value(), 0);
+  const Workflow after = find(run.id);
+  EXPECT_EQ(after.state, State::kCancelled);
+  EXPECT_EQ(after.status, "not approved in time");
+  EXPECT_EQ(after.error_code, "guard.deletes");
+  EXPECT_TRUE(after.ended);
+  EXPECT_EQ(store->history(run.id, call)->back().what, "expired");
+  EXPECT_EQ(claim().at(0).workflow.id, queue.id);
 }
 
 TEST_P(WorkflowContract, APausedLaneRestsUntilItsTimeOrUntilResumed) {
@@ -332,15 +362,21 @@ TEST_P(WorkflowContract, APausedLaneRestsUntilItsTimeOrUntilResumed) {
 TEST_P(WorkflowContract, AScheduleFiresOnceHoweverManyAsk) {
   const SystemTime due = subject->clock().system_now() + 1h, next = due + 1h;
   EXPECT_FALSE(store->next_firing("link", call).value());
-  EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due, call).value(), due);
+  const auto plan = [&](const char* cron, SystemTime at, SystemTime latest) {
+    return store->plan_schedule("link", cron, at, latest, call).value();
+  };
+  EXPECT_EQ(plan("0 * * * *", due, due), due);
   EXPECT_EQ(store->next_firing("link", call).value(), due);
-  EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due + 7h, call).value(), due) << "the one in force stays";
+  EXPECT_EQ(plan("0 * * * *", due + 7h, SystemTime::max()), due) << "the one in force stays";
   const auto first = store->fire_schedule("link", due, next, task("run/link"), call).value();
   ASSERT_TRUE(first);
   EXPECT_EQ(first->what, Started::kStarted);
   EXPECT_FALSE(store->fire_schedule("link", due, next, task("run/link"), call).value());
-  EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due, call).value(), next);
-  EXPECT_EQ(store->plan_schedule("link", "5 * * * *", due + 5min, call).value(), due + 5min) << "a new expression";
+  EXPECT_EQ(plan("0 * * * *", due, due + 1h), next);
+  EXPECT_EQ(plan("5 * * * *", due + 5min, due + 9h), due + 5min) << "a new expression";
+  EXPECT_EQ(plan("5 * * * *", due - 1h, due), due - 1h) << "set by a clock that was far ahead";
+  ASSERT_TRUE(store->keep_schedules({"another"}, call));
+  EXPECT_EQ(plan("5 * * * *", due + 8h, due + 9h), due + 8h) << "it was forgotten";
 }
 
 TEST_P(WorkflowContract, ListsNewestFirstByFilterAndPage) {
@@ -496,13 +532,13 @@ TEST_P(WorkflowContract, ManyAtOnceStartJoinAndClaimEachWorkflowOnce) {
   EXPECT_EQ(started, ended) << "each that was started ended exactly once";
 }
 
-TEST_P(WorkflowContract, CancellingAQueuedOneLeavesTheOthersInTheirPlaces) {
+TEST_P(WorkflowContract, CancellingAQueuedOneMakesItsPlaceFree) {
   start(task("run/link"));
   auto second = task("run/link"), third = task("run/link");
   second.on_busy = third.on_busy = OnBusy::kQueue;
   start(second);
-  start(third);
   ASSERT_TRUE(store->cancel(second.id, "by anna", call));
+  EXPECT_EQ(start(third).what, Started::kQueued);
   auto claimed = claim();
   ASSERT_EQ(claimed.size(), 1u);
   end(claimed[0]);
