@@ -25,10 +25,12 @@ class RunStore {
  public:
   explicit RunStore(Database& database) : database_(database) {}
 
-  /// Replaces the run's plan by the text that `pieces` gives to its sink, a bounded piece at a time.
+  /// Replaces the run's plan by the text (UTF-8) that `pieces` gives to its sink, a bounded piece at a time. The old
+  /// plan stays until all of the new one is kept.
   using TextSink = std::function<Status(std::string_view piece)>;
   Status put_plan(const WorkflowId& run, const std::function<Status(const TextSink&)>& pieces, const Call& call);
-  /// Gives the plan's text in order. Errors  kNotFound "store.no-plan".
+  /// Gives the plan's text in order. Errors  kNotFound "store.no-plan"; kUnavailable "store.plan-replaced" when a newer
+  /// plan took its place meanwhile.
   Status read_plan(const WorkflowId& run, const TextSink& sink, const Call& call);
 
   /// Adds or replaces outcomes, one for each device.
@@ -36,7 +38,13 @@ class RunStore {
   /// In the order of device ids, after `after`; at most `limit` (1..1000). `outcome` empty = any.
   Result<std::vector<DeviceOutcome>> outcomes(const WorkflowId& run, std::string_view outcome, const DeviceId& after,
                                               int limit, const Call& call);
-  /// The runs that dealt with a device, newest first, for `explain`.
+  /// How many devices of the run came to which outcome.
+  struct Count {
+    std::string op, outcome;
+    uint64_t devices = 0;
+  };
+  Result<std::vector<Count>> counts(const WorkflowId& run, const Call& call);
+  /// The runs that dealt with a device, in whatever spelling, newest first, for `explain`.
   struct Mention {
     WorkflowId run;
     DeviceOutcome outcome;
