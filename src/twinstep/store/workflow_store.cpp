@@ -27,6 +27,10 @@ constexpr std::string_view kInsert =
     "ON CONFLICT DO NOTHING";
 constexpr std::string_view kActive =
     "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked')";
+// Holds the active one's row, so that it cannot end before we are queued behind it.
+constexpr std::string_view kHoldActive =
+    "UPDATE workflow SET updated = updated WHERE key = $1 AND state IN ('waiting', 'running', 'blocked')";
+constexpr std::string_view kQueuedOf = "SELECT id FROM workflow WHERE key = $1 AND state = 'queued'";
 constexpr std::string_view kMerge =
     "UPDATE workflow SET input = $2, generation = generation + 1, attempt = 0, waited = 0, updated = {now}, "
     "due = CASE WHEN state = 'waiting' AND due > {now} + $3 THEN {now} + $3 ELSE due END WHERE id = $1";
@@ -70,7 +74,11 @@ constexpr std::string_view kRescue =
 constexpr std::string_view kRescueAll =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running'";
-constexpr std::string_view kMoveBack = "UPDATE workflow SET due = due - $1 WHERE state = 'waiting'";
+constexpr std::string_view kMoveBack = "UPDATE workflow SET due = due - $1 WHERE state IN ('waiting', 'blocked')";
+constexpr std::string_view kExpire =
+    "WITH chosen AS MATERIALIZED (SELECT id FROM workflow WHERE state = 'blocked' AND due <= {now} {skip locked}) "
+    "UPDATE workflow SET state = 'cancelled', status = 'not approved in time', ended = {now}, updated = {now} "
+    "WHERE id IN (SELECT id FROM chosen) RETURNING id, key";
 constexpr std::string_view kNextDue =
     "SELECT min(w.due) - {now}, (SELECT until - {now} FROM pause WHERE lane = $1) FROM workflow w "
     "WHERE w.lane = $1 AND w.state = 'waiting'";
@@ -95,7 +103,7 @@ constexpr std::string_view kRetry =
     "AND o.state IN ('waiting', 'running', 'blocked')) RETURNING lane";
 constexpr std::string_view kUnblock =
     "UPDATE workflow SET state = 'waiting', due = {now}, updated = {now} WHERE id = $1 AND state = 'blocked' "
-    "RETURNING lane";
+    "AND due > {now} RETURNING lane";
 constexpr std::string_view kPutLedger =
     "INSERT INTO ledger (link, key, device, present, tags, updated) VALUES ($1, $2, $3, $4, $5, {now}) "
     "ON CONFLICT (link, key) DO UPDATE SET device = excluded.device, present = excluded.present, "
@@ -107,6 +115,8 @@ constexpr std::string_view kSchedule = "SELECT cron, next FROM schedule WHERE li
 constexpr std::string_view kPutSchedule =
     "INSERT INTO schedule (link, cron, next) VALUES ($1, $2, $3) "
     "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next";
+constexpr std::string_view kSchedules = "SELECT link FROM schedule";
+constexpr std::string_view kForgetSchedule = "DELETE FROM schedule WHERE link = $1";
 constexpr std::string_view kFire = "UPDATE schedule SET next = $3 WHERE link = $1 AND next = $2";
 constexpr std::string_view kPause =
     "INSERT INTO pause (lane, until, tries, reason, since) VALUES ($1, {now} + $2, 1, $3, {now}) "
@@ -191,8 +201,14 @@ Result<Started> start_one(Transaction& transaction, const NewWorkflow& want) {
       return Started{Started::kStarted, want.id};
     }
     if (want.on_busy == OnBusy::kQueue) {
-      TRY(insert(State::kQueued));
-      return Started{Started::kQueued, want.id};
+      TRY_ASSIGN(const Rows held, transaction.run(kHoldActive, {want.key}));
+      if (held.affected == 0) continue;  // it ended meanwhile
+      TRY_ASSIGN(const Rows queued, insert(State::kQueued));
+      if (queued.affected == 1) return Started{Started::kQueued, want.id};
+      TRY_ASSIGN(const Rows first, transaction.run(kQueuedOf, {want.key}));
+      if (first.empty()) continue;
+      if (!want.seen_id.empty()) TRY(transaction.run(kJoinSeen, {want.seen_id, first.text(0, 0)}));
+      return Started{Started::kSkipped, WorkflowId(first.text(0, 0))};
     }
     TRY_ASSIGN(const Rows active, transaction.run(kActive, {want.key}));
     if (active.empty()) continue;  // it ended between the two statements: another replica's commit
@@ -459,6 +475,9 @@ Status WorkflowStore::unblock(const WorkflowId& id, std::string_view step, std::
         if (rows.empty()) {
           TRY_ASSIGN(const Rows there, transaction.run(kFind, {id.value}));
           if (there.empty()) return unknown(id);
+          if (there.text(0, 4) == "blocked")
+            return fail(ErrorKind::kConflict, "store.expired",
+                        fmt::format("{} was not approved in time; start a new run", id.value));
           return fail(ErrorKind::kConflict, "store.not-blocked",
                       fmt::format("{} is {}, not blocked", id.value, there.text(0, 4)));
         }
@@ -468,6 +487,22 @@ Status WorkflowStore::unblock(const WorkflowId& id, std::string_view step, std::
         return {};
       },
       call);
+}
+
+Result<int64_t> WorkflowStore::expire_blocked(const Call& call) {
+  int64_t expired = 0;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows, transaction.run(kExpire, {}));
+        expired = static_cast<int64_t>(rows.size());
+        for (size_t row = 0; row < rows.size(); ++row) {
+          TRY(transaction.run(kAddHistory, {rows.text(row, 0), "expired", "not approved in time"}));
+          TRY(start_next_queued(transaction, rows.text(row, 1)));
+        }
+        return {};
+      },
+      call));
+  return expired;
 }
 
 Result<std::optional<LedgerEntry>> WorkflowStore::ledger(std::string_view link, std::string_view key,
@@ -508,13 +543,13 @@ Result<int64_t> WorkflowStore::ledger_count(std::string_view link, const Call& c
 }
 
 Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::string_view cron, SystemTime next,
-                                                const Call& call) {
+                                                SystemTime latest, const Call& call) {
   SystemTime out = next;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
         out = next;
         TRY_ASSIGN(const Rows rows, transaction.run(kSchedule, {link}));
-        if (!rows.empty() && rows.text(0, 0) == cron) {
+        if (!rows.empty() && rows.text(0, 0) == cron && rows.time(0, 1) <= latest) {
           out = rows.time(0, 1);
           return {};
         }
@@ -523,6 +558,18 @@ Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::stri
       },
       call));
   return out;
+}
+
+Status WorkflowStore::keep_schedules(const std::vector<std::string>& links, const Call& call) {
+  return database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY_ASSIGN(const Rows rows, transaction.run(kSchedules, {}));
+        for (size_t row = 0; row < rows.size(); ++row)
+          if (std::find(links.begin(), links.end(), rows.text(row, 0)) == links.end())
+            TRY(transaction.run(kForgetSchedule, {rows.text(row, 0)}));
+        return {};
+      },
+      call);
 }
 
 Result<std::optional<Started>> WorkflowStore::fire_schedule(std::string_view link, SystemTime due, SystemTime next,

@@ -19,6 +19,8 @@ enum class State { kQueued, kWaiting, kRunning, kBlocked, kDone, kFailed, kCance
 std::string_view to_string(State state);
 std::optional<State> state_of(std::string_view text);
 
+/// What becomes of a new workflow while another one of its key is active. Of a key one at most is queued; while there
+/// is one, kQueue is kSkip.
 enum class OnBusy { kMerge, kSkip, kQueue };
 
 struct NewWorkflow {
@@ -77,7 +79,7 @@ struct HistoryLine {
 
 /// How one claim ends.
 struct Finish {
-  State state = State::kDone;  ///< kWaiting: again after due_in
+  State state = State::kDone;  ///< kWaiting: again after due_in; kBlocked: expires after due_in
   Millis due_in{0};
   int attempt = 0;
   Millis waited{0};
@@ -150,8 +152,10 @@ class WorkflowStore {
   /// Due now, counted tries forgotten: a waiting one, or one that failed or was cancelled unless another of its key is
   /// active (kConflict "store.busy-key").
   Status retry(const WorkflowId& id, const Call& call);
-  /// Lets a blocked one go on; `step` is saved with its output first. kConflict "store.not-blocked".
+  /// Lets a blocked one go on; `step` is saved with its output first. kConflict "store.not-blocked", "store.expired".
   Status unblock(const WorkflowId& id, std::string_view step, std::string_view output, const Call& call);
+  /// Cancels the blocked ones whose due time has passed: nobody approved them. Gives how many.
+  Result<int64_t> expire_blocked(const Call& call);
 
   Result<std::optional<LedgerEntry>> ledger(std::string_view link, std::string_view key, const Call& call);
   /// For each key how the hub spelled the device, when the ledger says that it is outside; else an empty id.
@@ -160,8 +164,12 @@ class WorkflowStore {
   /// How many devices of the link the ledger says to be outside.
   Result<int64_t> ledger_count(std::string_view link, const Call& call);
 
-  /// Sets the link's next firing when there is none or the expression changed. Gives the one in force.
-  Result<SystemTime> plan_schedule(std::string_view link, std::string_view cron, SystemTime next, const Call& call);
+  /// Sets the link's next firing when there is none, the expression changed, or the one there is lies beyond `latest`
+  /// (a clock was far ahead when it was set). Gives the one in force.
+  Result<SystemTime> plan_schedule(std::string_view link, std::string_view cron, SystemTime next, SystemTime latest,
+                                   const Call& call);
+  /// Forgets the schedules of all links but these.
+  Status keep_schedules(const std::vector<std::string>& links, const Call& call);
   /// When `due` still is the next firing, sets `next` and starts the workflow: of many replicas one gets a value.
   Result<std::optional<Started>> fire_schedule(std::string_view link, SystemTime due, SystemTime next,
                                                const NewWorkflow& workflow, const Call& call);

@@ -178,6 +178,10 @@ TEST_P(WorkflowContract, ASecondRunIsSkippedOrQueuedAsAsked) {
   auto queue = task("run/link");
   queue.on_busy = OnBusy::kQueue;
   EXPECT_EQ(start(queue).what, Started::kQueued);
+  auto third = task("run/link");
+  third.on_busy = OnBusy::kQueue;
+  EXPECT_EQ(start(third).what, Started::kSkipped) << "one waits its turn, no more";
+  EXPECT_EQ(start(third).id, queue.id);
   auto claimed = claim();
   ASSERT_EQ(claimed.size(), 1u);
   end(claimed[0]);
@@ -301,7 +305,9 @@ TEST_P(WorkflowContract, ABlockedOneKeepsItsKeyUntilApproved) {
   const auto run = start(task("run/link"));
   Finish blocked;
   blocked.state = State::kBlocked;
+  blocked.due_in = 24h;
   EXPECT_EQ(end(claim().at(0), blocked), State::kBlocked);
+  EXPECT_EQ(find(run.id).due - clock.system_now(), 24h);
   EXPECT_TRUE(claim().empty());
   auto skip = task("run/link");
   skip.on_busy = OnBusy::kSkip;
@@ -309,6 +315,31 @@ TEST_P(WorkflowContract, ABlockedOneKeepsItsKeyUntilApproved) {
   ASSERT_TRUE(store->unblock(run.id, "approved", "plan-1", call));
   EXPECT_EQ(store->unblock(run.id, "approved", "plan-1", call).error().code, "store.not-blocked");
   EXPECT_EQ(claim().at(0).steps.at("approved"), "plan-1");
+}
+
+TEST_P(WorkflowContract, ABlockedOneThatNobodyApprovesExpiresAndTheNextOneStarts) {
+  const auto run = start(task("run/link"));
+  Finish blocked;
+  blocked.state = State::kBlocked;
+  blocked.due_in = 24h;
+  blocked.error_code = "guard.deletes";
+  end(claim().at(0), blocked);
+  auto queue = task("run/link");
+  queue.on_busy = OnBusy::kQueue;
+  EXPECT_EQ(start(queue).what, Started::kQueued);
+  clock.advance(24h - 1s);
+  EXPECT_EQ(store->expire_blocked(call).value(), 0);
+  clock.advance(1s);
+  EXPECT_EQ(store->unblock(run.id, "approved", "plan-1", call).error().code, "store.expired");
+  EXPECT_EQ(store->expire_blocked(call).value(), 1);
+  EXPECT_EQ(store->expire_blocked(call).value(), 0);
+  const Workflow after = find(run.id);
+  EXPECT_EQ(after.state, State::kCancelled);
+  EXPECT_EQ(after.status, "not approved in time");
+  EXPECT_EQ(after.error_code, "guard.deletes");
+  EXPECT_TRUE(after.ended);
+  EXPECT_EQ(store->history(run.id, call)->back().what, "expired");
+  EXPECT_EQ(claim().at(0).workflow.id, queue.id);
 }
 
 TEST_P(WorkflowContract, APausedLaneRestsUntilItsTimeOrUntilResumed) {
@@ -333,14 +364,20 @@ TEST_P(WorkflowContract, APausedLaneRestsUntilItsTimeOrUntilResumed) {
 
 TEST_P(WorkflowContract, AScheduleFiresOnceHoweverManyAsk) {
   const SystemTime due = clock.system_now() + 1h, next = due + 1h;
-  EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due, call).value(), due);
-  EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due + 7h, call).value(), due) << "the one in force stays";
+  const auto plan = [&](const char* cron, SystemTime at, SystemTime latest) {
+    return store->plan_schedule("link", cron, at, latest, call).value();
+  };
+  EXPECT_EQ(plan("0 * * * *", due, due), due);
+  EXPECT_EQ(plan("0 * * * *", due + 7h, due + 7h), due) << "the one in force stays";
   const auto first = store->fire_schedule("link", due, next, task("run/link"), call).value();
   ASSERT_TRUE(first);
   EXPECT_EQ(first->what, Started::kStarted);
   EXPECT_FALSE(store->fire_schedule("link", due, next, task("run/link"), call).value());
-  EXPECT_EQ(store->plan_schedule("link", "0 * * * *", due, call).value(), next);
-  EXPECT_EQ(store->plan_schedule("link", "5 * * * *", due + 5min, call).value(), due + 5min) << "a new expression";
+  EXPECT_EQ(plan("0 * * * *", due, due + 1h), next);
+  EXPECT_EQ(plan("5 * * * *", due + 5min, due + 9h), due + 5min) << "a new expression";
+  EXPECT_EQ(plan("5 * * * *", due - 1h, due), due - 1h) << "set by a clock that was far ahead";
+  ASSERT_TRUE(store->keep_schedules({"another"}, call));
+  EXPECT_EQ(plan("5 * * * *", due + 8h, due + 9h), due + 8h) << "it was forgotten";
 }
 
 TEST_P(WorkflowContract, ListsNewestFirstByFilterAndPage) {
