@@ -19,6 +19,7 @@ using store::Finish;
 /// A remote or the store that is away: longer than most outages; then the next run of the schedule is as good.
 const config::RetrySettings kRunRetry{Millis{30'000}, Millis{600'000}, 20, Millis{24 * 3600'000}};
 constexpr Millis kLockWait{30'000};
+constexpr Millis kStoreTime{15'000};
 constexpr Millis kAskTime{2'000};       // whether a person stopped it
 constexpr Millis kAbandonTime{20'000};  // cancelling the jobs of a run that a person ended
 
@@ -121,7 +122,8 @@ class Run final : public RunWatch {
   Status record(const std::vector<store::JournalEntry>& entries) override {
     std::vector<store::DeviceOutcome> outcomes;
     for (const store::JournalEntry& one : entries) outcomes.push_back({one.device, one.op, one.outcome, one.reason});
-    return runs_.record(id_, outcomes, call_);
+    // Without a stop token: what was done to the hub should be known before the process ends.
+    return runs_.record(id_, outcomes, {context_.clock.steady_now() + kStoreTime, {}});
   }
 
  private:

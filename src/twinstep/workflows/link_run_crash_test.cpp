@@ -1,5 +1,8 @@
 // A run that is killed at every single effect it has on a remote or the store, and goes on in another process.
 #include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdlib>
 
 #include "twinstep/workflows/run_fixture.h"
 
@@ -76,6 +79,20 @@ TEST_P(KilledRun, EndsAsIfNothingHadHappenedWhereverItIsKilled) {
     EXPECT_EQ(world.hub.imports, blocked ? 2 : 1);
   }
   EXPECT_GT(step, 20) << "the run has so many effects at least";
+}
+
+TEST(CrashPoints, OfARunAreWhereARunPasses) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const char* name : {"run.job-asked", "run.job-known:2", "run.planned", "run.applying:3", "run.applied"})
+    EXPECT_EXIT(
+        {
+          ::setenv("TWINSTEP_CRASH_AT", name, 1);
+          KilledWorld world(true, false);
+          world.go_on();
+          ::_exit(0);
+        },
+        testing::ExitedWithCode(137), "")
+        << name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, KilledRun, testing::Combine(testing::Bool(), testing::Bool()),

@@ -259,6 +259,47 @@ TEST_F(LinkRunWithStorage, LeavesItsExportToTheNextClaimWhenTheDaemonStops) {
   EXPECT_TRUE(blobs.containers.empty());
 }
 
+TEST_F(LinkRunWithStorage, AsksForAnotherExportWhenTheBlobOfTheLeftOneIsGone) {
+  some_differences();
+  std::stop_source stop;
+  hub.on_look = [&] { stop.request_stop(); };
+  const auto run = start();
+  ASSERT_TRUE(work(stop.get_token()));
+  hub.on_look = [&] { hub.fake.job_list[0].state = azure::JobState::kCompleted; };
+  hub.fake.job_list[0].state = azure::JobState::kCompleted;
+  blobs.containers.clear();
+  EXPECT_EQ(settle(run.id).state, State::kDone);
+  EXPECT_EQ(hub.exports, 2);
+}
+
+TEST_F(LinkRunWithStorage, LeavesItsImportGoingWhenTheDaemonStopsAndCountsWhatItDid) {
+  some_differences();
+  std::stop_source stop;
+  hub.on_look = [&] {
+    if (hub.fake.job_list.back().is_import) stop.request_stop();
+  };
+  const auto run = start();
+  ASSERT_TRUE(work(stop.get_token()));
+  hub.on_look = {};
+  EXPECT_EQ(hub.running_jobs(), 1);
+  EXPECT_EQ(settle(run.id).status, "created 1, updated 1, deleted 1");
+  EXPECT_EQ(hub.imports, 1);
+  EXPECT_TRUE(blobs.containers.empty());
+}
+
+TEST_F(LinkRunWithStorage, WhoHasLostItsClaimChangesNothingMore) {
+  some_differences();
+  const auto run = start();
+  hub.on_look = [&] {
+    hub.on_look = {};
+    ASSERT_TRUE(workflows->begin({}));
+    ASSERT_EQ(workflows->claim(run_lane("fake"), "another", 1, 60s, {})->size(), 1u);
+  };
+  ASSERT_TRUE(work());
+  EXPECT_TRUE(hub.writes.empty());
+  EXPECT_EQ(find(run.id).state, State::kRunning) << "the other one's";
+}
+
 TEST_F(LinkRunWithStorage, ACommandThatIsStoppedCancelsItsExport) {
   some_differences();
   std::stop_source stop;
