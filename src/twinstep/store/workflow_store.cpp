@@ -114,7 +114,8 @@ constexpr size_t kKeysAtOnce = 100;
 constexpr std::string_view kSchedule = "SELECT cron, next FROM schedule WHERE link = $1";
 constexpr std::string_view kPutSchedule =
     "INSERT INTO schedule (link, cron, next) VALUES ($1, $2, $3) "
-    "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next";
+    "ON CONFLICT (link) DO UPDATE SET cron = excluded.cron, next = excluded.next "
+    "WHERE schedule.cron <> excluded.cron OR schedule.next > $4";
 constexpr std::string_view kSchedules = "SELECT link FROM schedule";
 constexpr std::string_view kForgetSchedule = "DELETE FROM schedule WHERE link = $1";
 constexpr std::string_view kFire = "UPDATE schedule SET next = $3 WHERE link = $1 AND next = $2";
@@ -548,12 +549,13 @@ Result<SystemTime> WorkflowStore::plan_schedule(std::string_view link, std::stri
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
         out = next;
-        TRY_ASSIGN(const Rows rows, transaction.run(kSchedule, {link}));
-        if (!rows.empty() && rows.text(0, 0) == cron && rows.time(0, 1) <= latest) {
-          out = rows.time(0, 1);
-          return {};
+        TRY_ASSIGN(Rows rows, transaction.run(kSchedule, {link}));
+        if (rows.empty() || rows.text(0, 0) != cron || rows.time(0, 1) > latest) {
+          // Changes nothing when another replica has set it meanwhile: it may have fired already.
+          TRY(transaction.run(kPutSchedule, {link, cron, micros(next), micros(latest)}));
+          TRY_ASSIGN(rows, transaction.run(kSchedule, {link}));
         }
-        TRY(transaction.run(kPutSchedule, {link, cron, micros(next)}));
+        out = rows.time(0, 1);
         return {};
       },
       call));
