@@ -18,18 +18,10 @@ Status print_piece(std::string_view bytes) {
   return {};
 }
 
-Status write_plan(const plan::PlanHead& head, const workflows::PlannedLink& planned, const plan::Permit& permit,
-                  const plan::PlanWriter::Sink& sink, const Call& call) {
-  plan::PlanWriter writer(head, sink);
-  TRY(planned.comparison->changes(
-      permit, [&](const plan::Change& change) { return writer.write(change); }, call));
-  return writer.finish();
-}
-
 Status print_plan(const CommandLine& line, const plan::PlanHead& head, const workflows::PlannedLink& planned,
                   const plan::Permit& permit, const Call& call) {
   const std::string format = !line.format.empty() ? line.format : line.json ? "json" : "text";
-  if (format == "json") return write_plan(head, planned, permit, print_piece, call);
+  if (format == "json") return planned.write(head, permit, print_piece, call);
   if (format == "csv") {
     print(plan::csv_header());
     return planned.comparison->changes(
@@ -169,8 +161,8 @@ int run_plan(const CommandLine& line, std::stop_token stop) {
   if (!line.plan_file.empty()) {
     auto file = plan::PlanFileSink::create(line.plan_file);
     if (!file) return fail_with(file.error(), line, stop);
-    Status written = write_plan(
-        head, **planned, permit, [&](std::string_view bytes) { return file->write(bytes); }, call);
+    Status written = (*planned)->write(
+        head, permit, [&](std::string_view bytes) { return file->write(bytes); }, call);
     if (written) written = file->close();
     if (!written) return fail_with(written.error(), line, stop);
     auto reader = plan::PlanReader::open(line.plan_file);

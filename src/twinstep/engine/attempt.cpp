@@ -14,6 +14,11 @@ const std::string* Attempt::saved(std::string_view step) const {
   return found == claimed_.steps.end() ? nullptr : &found->second;
 }
 
+bool Attempt::cancel_asked(const Call& call) const {
+  const auto now = store_.find(claimed_.workflow.id, call);
+  return now && now->cancel_asked;
+}
+
 Status Attempt::save(std::string_view step, std::string output, std::string_view what) {
   TRY(store_.save_step(claimed_.workflow, step, output, what, call_));
   claimed_.steps.insert_or_assign(std::string(step), std::move(output));

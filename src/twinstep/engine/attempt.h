@@ -30,6 +30,9 @@ class Attempt {
   /// another claim begins from the saved steps.
   const Call& call() const { return call_; }
   Rng& rng() { return rng_; }
+  /// Does a person want the workflow to end, as the store knows it now? The stop token fires then too. False when the
+  /// store does not answer.
+  bool cancel_asked(const Call& call) const;
 
   /// The output of a step that was saved, by this claim or an earlier one. Null = not yet. Good until the next save().
   const std::string* saved(std::string_view step) const;

@@ -146,14 +146,15 @@ Result<ApplyReport> apply_changes(LinkContext& context, const PlanId& plan, cons
                                   const ChangeSource& changes, const ConfirmedAbsent& confirmed, const Call& call) {
   DeviceWriter writer(context, plan, counts.changes(), confirmed, call);
   TRY_ASSIGN(writer.report().done_before, context.state.count_journal(plan, "done"));
-  const Method method = estimate(context, counts).method;
+  const Estimate cost = estimate(context, counts);
+  const Method method = cost.method;
   Status done;
   // Creates and updates first: when something goes wrong on the way, nothing has been deleted yet.
   if (counts.updates + counts.adopts + counts.disables > 0 || method == Method::kSingle)
     done = single_calls(context, writer, changes, counts, method == Method::kSingle);
   if (done && counts.creates + counts.deletes > 0) {
     if (method == Method::kBulk) done = bulk_calls(context, writer, changes, counts.creates + counts.deletes);
-    if (method == Method::kImportJob) done = import_changes(context, plan, writer, changes, call);
+    if (method == Method::kImportJob) done = import_changes(context, plan, writer, changes, cost.time, call);
   }
   TRY(writer.flush());
   if (!done) {

@@ -1,6 +1,9 @@
 #include "twinstep/workflows/device_writer.h"
 
 #include <unordered_map>
+#include <utility>
+
+#include "twinstep/base/crash_point.h"
 
 namespace twinstep::workflows {
 namespace {
@@ -57,21 +60,21 @@ DeviceWriter::DeviceWriter(LinkContext& context, PlanId plan, uint64_t total, co
     : context_(context), plan_(std::move(plan)), total_(total), confirmed_(confirmed), call_(call) {}
 
 Status DeviceWriter::record(const plan::Change& change, const char* outcome, const std::string& reason) {
+  crash_point("run.applying");
   std::scoped_lock lock(mutex_);
   context_.progress.counted("devices written", ++settled_, total_);
   journal_.push_back({change.id, std::string(plan::to_string(change.op)), outcome, reason});
-  if (journal_.size() < kJournalBatch) return {};
-  auto written = context_.state.write_journal(plan_, journal_);
-  journal_.clear();
-  return written;
+  return journal_.size() < kJournalBatch ? Status{} : write_journal();
 }
 
 Status DeviceWriter::flush() {
   std::scoped_lock lock(mutex_);
-  if (journal_.empty()) return {};
-  auto written = context_.state.write_journal(plan_, journal_);
-  journal_.clear();
-  return written;
+  return journal_.empty() ? Status{} : write_journal();
+}
+
+Status DeviceWriter::write_journal() {
+  const auto entries = std::exchange(journal_, {});
+  return context_.watch ? context_.watch->record(entries) : context_.state.write_journal(plan_, entries);
 }
 
 Status DeviceWriter::done(const plan::Change& change) {

@@ -11,7 +11,8 @@ namespace twinstep::workflows {
 /// A create or delete as an entry of a bulk call or a line of an import file. Errors  those of plan::tags_to_write().
 Result<azure::BulkEntry> bulk_entry(const plan::Change& change);
 
-/// Makes changes of single devices or batches, keeps the report and the journal.
+/// Makes changes of single devices or batches, keeps the report and the journal: the state file's, or what a durable
+/// run keeps.
 ///
 /// Threads   single() and bulk() from several threads; flush() when they are done.
 /// Errors    only what makes going on pointless: kDenied, kCancelled, the state file. Everything else is the device's.
@@ -45,6 +46,7 @@ class DeviceWriter {
   Result<std::string> write_tags(const plan::Change& change);
   Result<std::string> set_enabled(const plan::Change& change, bool enabled);
   Status record(const plan::Change& change, const char* outcome, const std::string& reason);
+  Status write_journal();
 
   LinkContext& context_;
   const PlanId plan_;

@@ -97,7 +97,7 @@ Result<ImportProblem> parse_import_problem(std::string_view line) {
 }
 
 Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& writer, const ChangeSource& changes,
-                      const Call& call) {
+                      Millis needs, const Call& call) {
   TRY_ASSIGN(JobContainer container, JobContainer::create(context, plan, true, call));
   std::unordered_set<std::string> left_out;  // deletes that were not confirmed
   {
@@ -123,7 +123,7 @@ Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& wr
     job.identity_based = true;
     job.user_assigned_identity = context.config.storage->user_assigned_identity;
   }
-  JobRunner runner(context, {.polling = context.config.import_polling});
+  JobRunner runner(context, {.polling = context.config.import_polling, .needs = needs});
   auto ran = runner.run_import(
       job, [&](const JobId& id) { return container.remember_job(id); }, call);
   if (!ran) {

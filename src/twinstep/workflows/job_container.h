@@ -13,12 +13,17 @@ class JobContainer {
  public:
   /// `plan` is empty for an export.
   static Result<JobContainer> create(LinkContext& context, const PlanId& plan, bool import, const Call& call);
+  /// The container of an earlier claim of this link's run.
+  static JobContainer take_over(LinkContext& context, store::JobRecord record) {
+    return JobContainer(&context, std::move(record));
+  }
   JobContainer(JobContainer&& other) noexcept;
   JobContainer& operator=(JobContainer&&) = delete;
-  ~JobContainer();  ///< remove(), unless keep()
+  ~JobContainer();  ///< remove(), unless keep(), or a durable run is left to another process
 
   const std::string& name() const { return record_.container; }
   const std::string& blob() const { return record_.blob; }
+  const JobId& job() const { return record_.job; }  ///< empty while not known
   /// The container's address for the hub: with a SAS for two days, or without for identity-based jobs.
   Result<Secret> address() const;
   Status remember_job(const JobId& id);
@@ -32,8 +37,19 @@ class JobContainer {
   store::JobRecord record_;
 };
 
+/// What a crashed run left behind.
+struct LeftOver {
+  int removed = 0;  ///< containers
+  std::optional<JobContainer>
+      export_asked;  ///< an export that goes on, or has ended a short while ago; its job is known
+};
+
 /// Ends what a crashed run left of this link: waits for its running import job, cancels its export job, removes the
-/// containers. Returns how many containers were removed.
-Result<int> clean_up_after_crash(LinkContext& context, const JobTiming& timing, const Call& call);
+/// containers. A durable run gets its export job back instead, to go on with.
+/// Errors  kTimeout "hub.job-timeout": the import job did not end in time and was cancelled.
+Result<LeftOver> clean_up_after_crash(LinkContext& context, const JobTiming& timing, const Call& call);
+
+/// Cancels the jobs that an earlier claim of a run asked for and removes their containers: nobody will go on.
+Status abandon_jobs(LinkContext& context, const Call& call);
 
 }  // namespace twinstep::workflows

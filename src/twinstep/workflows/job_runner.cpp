@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "twinstep/base/crash_point.h"
 #include "twinstep/base/units.h"
 
 namespace twinstep::workflows {
@@ -24,6 +25,16 @@ bool unsure(const Error& error) {
          (error.kind == ErrorKind::kUnavailable && error.remote_status >= 500 && error.remote_status != 503);
 }
 
+/// For a job that was not done in time: how long to allow for it.
+std::string time_needed(const JobTiming& timing, Millis limit, int progress) {
+  if (timing.needs > Millis{0})
+    return fmt::format("; a hub of this tier and so many units needs about {} for it", format_duration(timing.needs));
+  if (progress > 0 && progress < 100)
+    return fmt::format("; it had done {} % by then, so it needs about {}", progress,
+                       format_duration(limit * 100 / progress));
+  return "";
+}
+
 constexpr Millis kRoleSpread{5 * 60'000};  // azure.md 1.10: a fresh role assignment shows a false refusal for a while
 
 }  // namespace
@@ -32,7 +43,9 @@ Result<azure::Job> JobRunner::run_export(const azure::ExportJob& job, const Crea
   TRY_ASSIGN(const azure::Job made, create(
                                         false, job.blob_name, job.identity_based,
                                         [&] { return context_.hub.create_export_job(job, call); }, call));
+  crash_point("run.job-asked");
   TRY(created(made.id));
+  crash_point("run.job-known");
   return wait(made.id, false, call);
 }
 
@@ -40,7 +53,9 @@ Result<azure::Job> JobRunner::run_import(const azure::ImportJob& job, const Crea
   TRY_ASSIGN(const azure::Job made, create(
                                         true, job.blob_name, job.identity_based,
                                         [&] { return context_.hub.create_import_job(job, call); }, call));
+  crash_point("run.job-asked");
   TRY(created(made.id));
+  crash_point("run.job-known");
   return wait(made.id, true, call);
 }
 
@@ -100,9 +115,11 @@ Result<azure::Job> JobRunner::wait(const JobId& id, bool import, const Call& cal
   const SteadyTime start = clock.steady_now();
   Millis pause = std::min(timing_.first_look, timing_.polling.interval);
   const std::string what = fmt::format("{} job", kind_of(import));
+  int progress = 0;
   for (;;) {
     auto job = context_.hub.get_job(id, call);
     if (job) {
+      progress = job->progress;
       context_.progress.counted(what, static_cast<uint64_t>(std::clamp(job->progress, 0, 100)), 100);
       if (job->state == azure::JobState::kCompleted) return job;
       if (azure::is_final(job->state))
@@ -110,19 +127,22 @@ Result<azure::Job> JobRunner::wait(const JobId& id, bool import, const Call& cal
                     fmt::format("hub {}: the {} ended as {}: {}", context_.link.hub, what,
                                 job->state == azure::JobState::kCancelled ? "cancelled" : "failed",
                                 job->failure_reason.empty() ? "the hub gives no reason" : job->failure_reason));
+      if (context_.watch) context_.watch->job_not_complete(*job);
     } else if (!job.error().transient()) {
       return job;
     }
     if (clock.steady_now() - start > limit) {
       (void)context_.hub.cancel_job(id, call.sooner(clock.steady_now() + std::chrono::seconds{60}));
-      return fail(ErrorKind::kTimeout, "hub.job-timeout",
-                  fmt::format("hub {}: the {} was not done after {} and was cancelled; raise {}_polling (or {})",
-                              context_.link.hub, what, format_duration(limit), kind_of(import),
-                              import ? "retryAttemptsForIoTHubImportJob" : "retryAttemptsForIoTHubExportJob"));
+      return fail(
+          ErrorKind::kTimeout, "hub.job-timeout",
+          fmt::format("hub {}: the {} was not done after {} and was cancelled{}; raise {}_polling (or {})",
+                      context_.link.hub, what, format_duration(limit), time_needed(timing_, limit, progress),
+                      kind_of(import), import ? "retryAttemptsForIoTHubImportJob" : "retryAttemptsForIoTHubExportJob"));
     }
     if (!clock.sleep_for(pause, call.stop)) {
-      // An export is of no use to the next run; an import goes on and is found again.
-      if (!import) (void)context_.hub.cancel_job(id, {clock.steady_now() + Millis{700}, {}});
+      // An import goes on and is found again. So does a durable run's export; otherwise nobody would use it.
+      const bool left = import || (context_.watch && context_.watch->leaving());
+      if (!left) (void)context_.hub.cancel_job(id, {clock.steady_now() + Millis{700}, {}});
       return fail(ErrorKind::kCancelled, "cancelled", fmt::format("stopped while waiting for the {}", what));
     }
     pause = std::min(pause * 2, timing_.polling.interval);
@@ -132,17 +152,21 @@ Result<azure::Job> JobRunner::wait(const JobId& id, bool import, const Call& cal
 Result<std::optional<azure::Job>> JobRunner::find_left_over(const store::JobRecord& record, const Call& call) {
   if (!record.job.empty()) {
     auto job = context_.hub.get_job(record.job, call);
-    if (job) return azure::is_final(job->state) ? std::optional<azure::Job>{} : std::optional<azure::Job>{*job};
+    if (job) return std::optional<azure::Job>{*job};
     if (job.error().kind == ErrorKind::kNotFound) return std::optional<azure::Job>{};
     return fail(std::move(job).error());
   }
   TRY_ASSIGN(const auto jobs, context_.hub.list_jobs(call));
+  std::optional<azure::Job> found;
   for (const azure::Job& job : jobs) {
     const bool late_enough = !job.started || *job.started > record.created - std::chrono::minutes{10};
-    if (!azure::is_final(job.state) && late_enough && may_be_ours(job, record.import, record.blob))
-      return std::optional<azure::Job>{job};
+    if (!late_enough || !may_be_ours(job, record.import, record.blob)) continue;
+    if (!azure::is_final(job.state)) return std::optional<azure::Job>{job};
+    // One that has ended is ours only when it bears our name; anybody's ended jobs stay in the list for a month.
+    const std::string& name = record.import ? job.input_blob : job.output_blob;
+    if (name == record.blob) found = job;
   }
-  return std::optional<azure::Job>{};
+  return found;
 }
 
 }  // namespace twinstep::workflows

@@ -12,6 +12,7 @@ struct JobTiming {
   Millis first_look{1000};          ///< polls begin here and double up to polling.interval
   Millis extra{30'000};             ///< on top of interval x attempts
   Millis busy_limit{6 * 3600'000};  ///< how long another job of the hub is waited for
+  Millis needs{0};                  ///< what a hub of this size is known to need, for the message; 0 = not known
 };
 
 /// Runs export and import jobs of a hub, one at a time, never twice for one wish.
@@ -20,7 +21,8 @@ struct JobTiming {
 /// the same kind that was not there before, with our blob name or none echoed, is taken as ours.
 ///
 /// Blocking  until the job has ended, the timing is used up (the job is then cancelled: kTimeout
-///           "hub.job-timeout", naming the setting to raise), or call.stop.
+///           "hub.job-timeout", naming how long it may need and the setting to raise), or call.stop: an export is then
+///           cancelled, unless a durable run leaves it to the next claim.
 /// Errors    kUnavailable "hub.job-failed" with the hub's reason; "hub.job-busy"; those of the hub client.
 class JobRunner {
  public:
@@ -33,7 +35,8 @@ class JobRunner {
 
   /// Waits for a job that exists.
   Result<azure::Job> wait(const JobId& id, bool import, const Call& call);
-  /// The running import or export job that an earlier, crashed run asked for; empty when there is none.
+  /// The import or export job that an earlier, crashed run asked for, in whatever state; empty when there is none. A
+  /// job whose id was not written down is told by its kind, its time and its blob's name, where the hub echoes that.
   Result<std::optional<azure::Job>> find_left_over(const store::JobRecord& record, const Call& call);
 
  private:

@@ -12,6 +12,21 @@
 
 namespace twinstep::workflows {
 
+/// What a durable run hears and keeps of its work; a command has none.
+///
+/// Threads   record() from any thread, one at a time; the others from the thread that plans and applies.
+class RunWatch {
+ public:
+  virtual ~RunWatch() = default;
+  /// True once this process gives the run up, for another one to go on: the hub's jobs are then left to that one
+  /// instead of being cancelled.
+  virtual bool leaving() const = 0;
+  /// A job was looked at and is not complete.
+  virtual void job_not_complete(const azure::Job& job) = 0;
+  /// Keeps what became of these devices, in place of the state file's journal. Errors  those of the store.
+  virtual Status record(const std::vector<store::JournalEntry>& entries) = 0;
+};
+
 /// Everything that work on one link needs. All references outlive the work.
 struct LinkContext {
   const config::Config& config;
@@ -25,6 +40,10 @@ struct LinkContext {
   Rng& rng;
   Progress& progress;
   std::string temporary_folder = "/tmp";
+  /// File of the state, for store::LinkLock: a command of this machine may be at work on the link. Empty where the
+  /// store is shared or in memory. Commands take the lock themselves.
+  std::string lock_path{};
+  RunWatch* watch = nullptr;
 };
 
 }  // namespace twinstep::workflows

@@ -17,23 +17,12 @@ plan::SnapshotOptions snapshot_options(const LinkContext& context) {
   return options;
 }
 
-Result<plan::Snapshot> hub_by_export(LinkContext& context, const plan::Rules& rules, const Call& call) {
-  const JobTiming timing{.polling = context.config.export_polling};
-  TRY_ASSIGN(JobContainer container, JobContainer::create(context, PlanId(), false, call));
-  azure::ExportJob job;
-  TRY_ASSIGN(job.container_uri, container.address());
-  job.blob_name = container.blob();
-  job.identity_based = context.config.storage && context.config.storage->identity_based_jobs;
-  if (job.identity_based) job.user_assigned_identity = context.config.storage->user_assigned_identity;
-  context.progress.note("asked the hub for an export of all devices");
-  JobRunner runner(context, timing);
-  TRY(runner.run_export(
-      job, [&](const JobId& id) { return container.remember_job(id); }, call));
-
+Result<plan::Snapshot> read_export(LinkContext& context, const plan::Rules& rules, JobContainer& container,
+                                   const Call& call) {
   plan::HubSnapshotBuilder builder(rules, snapshot_options(context));
   uint64_t bytes = 0;
   auto read = context.blobs->read_blob(
-      container.name(), job.blob_name,
+      container.name(), container.blob(),
       [&](std::string_view piece) -> Status {
         bytes += piece.size();
         context.progress.counted("bytes of the hub's export read", bytes, {});
@@ -43,6 +32,30 @@ Result<plan::Snapshot> hub_by_export(LinkContext& context, const plan::Rules& ru
   if (!read) return fail_within(std::move(read), fmt::format("hub {}: reading the export", context.link.hub));
   TRY(container.remove());
   return builder.finish();
+}
+
+/// `asked` is the container of an export that an earlier claim of this run asked for.
+Result<plan::Snapshot> hub_by_export(LinkContext& context, const plan::Rules& rules, std::optional<JobContainer> asked,
+                                     const Call& call) {
+  JobRunner runner(context, {.polling = context.config.export_polling});
+  if (asked) {
+    context.progress.note("an export that this run asked for before is used");
+    auto ended = runner.wait(asked->job(), false, call);
+    if (!ended && ended.error().kind != ErrorKind::kNotFound) return fail(std::move(ended).error());
+    auto snapshot = read_export(context, rules, *asked, call);
+    if (snapshot || snapshot.error().kind != ErrorKind::kNotFound) return snapshot;
+    asked.reset();  // the container is gone, or the job was somebody else's
+  }
+  TRY_ASSIGN(JobContainer container, JobContainer::create(context, PlanId(), false, call));
+  azure::ExportJob job;
+  TRY_ASSIGN(job.container_uri, container.address());
+  job.blob_name = container.blob();
+  job.identity_based = context.config.storage && context.config.storage->identity_based_jobs;
+  if (job.identity_based) job.user_assigned_identity = context.config.storage->user_assigned_identity;
+  context.progress.note("asked the hub for an export of all devices");
+  TRY(runner.run_export(
+      job, [&](const JobId& id) { return container.remember_job(id); }, call));
+  return read_export(context, rules, container, call);
 }
 
 Status query_all(LinkContext& context, plan::HubSnapshotBuilder& builder, std::string_view text, std::string_view what,
@@ -73,10 +86,10 @@ Result<plan::Snapshot> hub_by_query(LinkContext& context, const plan::Rules& rul
   return builder.finish();
 }
 
-Result<plan::Snapshot> list_hub(LinkContext& context, const plan::Rules& rules, const Call& call) {
-  auto snapshot = context.blobs && context.config.use_export_jobs ? hub_by_export(context, rules, call)
-                                                                  : hub_by_query(context, rules, call);
-  return snapshot;
+Result<plan::Snapshot> list_hub(LinkContext& context, const plan::Rules& rules, LeftOver left, const Call& call) {
+  return context.blobs && context.config.use_export_jobs
+             ? hub_by_export(context, rules, std::move(left.export_asked), call)
+             : hub_by_query(context, rules, call);
 }
 
 Result<plan::Snapshot> list_external(LinkContext& context, const plan::Rules& rules, const Call& call) {
@@ -164,9 +177,17 @@ plan::PlanHead PlannedLink::head(const LinkContext& context) const {
   return head;
 }
 
+Status PlannedLink::write(const plan::PlanHead& head, const plan::Permit& permitted, const plan::PlanWriter::Sink& sink,
+                          const Call& call) const {
+  plan::PlanWriter writer(head, sink);
+  TRY(comparison->changes(
+      permitted, [&](const plan::Change& change) { return writer.write(change); }, call));
+  return writer.finish();
+}
+
 Result<Listings> list_both(LinkContext& context, const plan::Rules& rules, const Call& call) {
   const JobTiming timing{.polling = context.config.import_polling};
-  TRY(clean_up_after_crash(context, timing, call));
+  TRY_ASSIGN(LeftOver left, clean_up_after_crash(context, timing, call));
 
   // Both sides at once; when one fails the other is stopped.
   std::stop_source stop_both;
@@ -177,7 +198,7 @@ Result<Listings> list_both(LinkContext& context, const plan::Rules& rules, const
     external = list_external(context, rules, both);
     if (!*external) stop_both.request_stop();
   });
-  auto hub = list_hub(context, rules, both);
+  auto hub = list_hub(context, rules, std::move(left), both);
   if (!hub) stop_both.request_stop();
   external_thread.join();
   // The side that failed first stopped the other one: report the cause, not the stop.

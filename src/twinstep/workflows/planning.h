@@ -33,6 +33,9 @@ class PlannedLink {
   /// What may be done: the guard's word, or everything that is proven when a person approved the plan.
   plan::Permit permit(bool approved) const;
   plan::PlanHead head(const LinkContext& context) const;
+  /// The plan with the permitted changes as text. Errors  those of the sink; kCancelled.
+  Status write(const plan::PlanHead& head, const plan::Permit& permitted, const plan::PlanWriter::Sink& sink,
+               const Call& call) const;
 };
 
 plan::Rules rules_for(const LinkContext& context);

@@ -1,34 +1,11 @@
 #include "twinstep/workflows/runs.h"
 
-#include <deque>
-
-#include "twinstep/base/encoding.h"
 #include "twinstep/base/time_format.h"
 #include "twinstep/config/values.h"
+#include "twinstep/workflows/plan_match.h"
 
 namespace twinstep::workflows {
 namespace {
-
-using plan::Op;
-
-plan::Counts counts_of(const plan::Counts& all, const plan::Permit& permit) {
-  plan::Counts out;
-  out.creates = all.creates;
-  out.adopts = all.adopts;
-  if (permit.updates) out.updates = all.updates, out.enables = all.enables;
-  if (permit.deletes) out.deletes = all.deletes, out.disables = all.disables;
-  return out;
-}
-
-Status remember_good_run(LinkContext& context, const PlannedLink& planned, const RunOutcome& outcome) {
-  const bool good = (outcome.verdict.ok() || outcome.approved) && outcome.report.failed_count() == 0 &&
-                    !outcome.report.interrupted && outcome.report.deletes_stopped.empty() &&
-                    outcome.why_withheld.empty() && !planned.comparison->external_empty();
-  if (!good) return {};
-  const uint64_t owned = outcome.counts.owned + outcome.counts.creates + outcome.counts.adopts - outcome.counts.deletes;
-  return context.state.remember_run(context.link.name,
-                                    {outcome.counts.external_devices, owned, context.clock.system_now()});
-}
 
 tl::unexpected<Error> refuse(const char* code, std::string text) {
   return fail(ErrorKind::kInvalid, code, std::move(text) + "; nothing was changed. Make a new plan");
@@ -46,46 +23,6 @@ Status check_head(const LinkContext& context, const plan::PlanHead& head, const 
   if (!same(head.external, context.link.external))
     return other("plan.other-external", "external system", head.external, context.link.external);
   return {};
-}
-
-/// A digest over op and id of every change, to see whether two lists of changes are the same.
-class ChangesDigest {
- public:
-  Status add(const plan::Change& change) {
-    digest_.update(fmt::format("{}\t{}\n", plan::to_string(change.op), change.id.value));
-    return {};
-  }
-  std::string hex() { return digest_.hex_digest(); }
-
- private:
-  Sha256 digest_;
-};
-
-/// Is the fresh comparison's list of changes the one in the plan?
-Result<bool> same_changes(const plan::PlanReader& plan, const ChangeSource& fresh) {
-  ChangesDigest planned, now;
-  TRY(plan.changes([&](const plan::Change& change) { return planned.add(change); }));
-  TRY(fresh([&](const plan::Change& change) { return now.add(change); }));
-  return planned.hex() == now.hex();
-}
-
-/// After a crash: the fresh changes that are in the plan too. Both come in canonical order. The plan's side is kept in
-/// memory as (id, op) for this one case.
-ChangeSource still_to_do(const plan::PlanReader& plan, const ChangeSource& fresh) {
-  return [&plan, fresh](const plan::ChangeSink& sink) -> Status {
-    std::deque<std::pair<std::string, Op>> wanted;
-    TRY(plan.changes([&](const plan::Change& change) -> Status {
-      wanted.emplace_back(change.id.value, change.op);
-      return {};
-    }));
-    return fresh([&](const plan::Change& change) -> Status {
-      const std::string here = canonical_device_id(change.id.value);
-      while (!wanted.empty() && canonical_device_id(wanted.front().first) < here) wanted.pop_front();
-      if (wanted.empty() || wanted.front().first != change.id.value || wanted.front().second != change.op) return {};
-      wanted.pop_front();
-      return sink(change);
-    });
-  };
 }
 
 /// Is a plan of this state, age and content one that may be executed?
@@ -122,6 +59,16 @@ Result<bool> check_approval(const plan::PlanHead& head, const std::string& path,
 
 }  // namespace
 
+Status remember_good_run(LinkContext& context, const PlannedLink& planned, const RunOutcome& outcome) {
+  const bool good = (outcome.verdict.ok() || outcome.approved) && outcome.report.failed_count() == 0 &&
+                    !outcome.report.interrupted && outcome.report.deletes_stopped.empty() &&
+                    outcome.why_withheld.empty() && !planned.comparison->external_empty();
+  if (!good) return {};
+  const uint64_t owned = outcome.counts.owned + outcome.counts.creates + outcome.counts.adopts - outcome.counts.deletes;
+  return context.state.remember_run(context.link.name,
+                                    {outcome.counts.external_devices, owned, context.clock.system_now()});
+}
+
 Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, const std::string& approved_id,
                               const BeforeApply& before, const Call& call) {
   TRY_ASSIGN(const plan::PlanReader reader, plan::PlanReader::open(path));
@@ -134,10 +81,6 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
   TRY_ASSIGN(outcome.approved, check_approval(head, path, approved_id));
 
   TRY_ASSIGN(const auto planned, plan_link(context, call));
-  if (planned->external.fingerprint() != head.external_fingerprint)
-    return refuse("plan.stale", fmt::format("plan {} is stale: {} has changed since", head.id.value, head.external));
-  if (!resumed && planned->hub.fingerprint() != head.hub_fingerprint)
-    return refuse("plan.stale", fmt::format("plan {} is stale: the hub has changed since", head.id.value));
   outcome.counts = head.counts;
   outcome.verdict = head.verdict;
   outcome.why_withheld = planned->why_withheld;
@@ -146,35 +89,10 @@ Result<RunOutcome> apply_plan(LinkContext& context, const std::string& path, con
   const ChangeSource fresh = [&](const plan::ChangeSink& sink) {
     return planned->comparison->changes(permit, sink, call);
   };
-  if (!resumed) {
-    TRY_ASSIGN(const bool same, same_changes(reader, fresh));
-    if (!same)
-      return refuse("plan.stale",
-                    fmt::format("plan {} is stale: {}", head.id.value,
-                                planned->why_withheld.empty() ? "the link's settings give other changes now"
-                                                              : planned->why_withheld.front()));
-  }
+  TRY_ASSIGN(const std::string stale, why_stale(reader, *planned, fresh, resumed));
+  if (!stale.empty()) return refuse("plan.stale", fmt::format("plan {} is stale: {}", head.id.value, stale));
   const ChangeSource source = resumed ? still_to_do(reader, fresh) : fresh;
-  TRY(source([&](const plan::Change& change) -> Status {
-    switch (change.op) {
-      case Op::kCreate:
-        ++outcome.made.creates;
-        break;
-      case Op::kUpdate:
-        ++outcome.made.updates, outcome.made.enables += change.enable;
-        break;
-      case Op::kDelete:
-        ++outcome.made.deletes;
-        break;
-      case Op::kDisable:
-        ++outcome.made.disables;
-        break;
-      case Op::kAdopt:
-        ++outcome.made.adopts;
-        break;
-    }
-    return {};
-  }));
+  TRY_ASSIGN(outcome.made, count_changes(source));
   outcome.estimate = estimate(context, outcome.made);
   if (before) before(outcome);
 
@@ -198,7 +116,7 @@ Result<RunOutcome> synchronize(LinkContext& context, const BeforeApply& before, 
   outcome.why_withheld = planned->why_withheld;
   outcome.problems = planned->comparison->problems();
   const plan::Permit permit = planned->permit(false);
-  outcome.made = counts_of(planned->counts, permit);
+  outcome.made = count_changes(planned->counts, permit);
   outcome.estimate = estimate(context, outcome.made);
   if (before) before(outcome);
   const PlanId id(context.rng.hex_id());

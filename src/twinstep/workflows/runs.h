@@ -16,6 +16,9 @@ struct RunOutcome {
   std::vector<plan::Problem> problems;  ///< of the listings, as in the plan
 };
 
+/// Keeps the sizes of a run that went well, for the limits of the next one.
+Status remember_good_run(LinkContext& context, const PlannedLink& planned, const RunOutcome& outcome);
+
 /// Hears the plan and the estimate before anything is changed.
 using BeforeApply = std::function<void(const RunOutcome&)>;
 
