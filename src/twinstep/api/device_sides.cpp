@@ -45,7 +45,7 @@ DeviceSides look_at_device(azure::IotHubClient& hub, providers::ExternalRegistry
                            const json::object& remembered, const Call& call) {
   const auto twin = hub.get_twin(device, call);
   const providers::DeviceInput input{device, twin ? twin->tags : remembered, twin ? twin->desired : json::object{}};
-  return {hub_side(twin, external.tags()), external_side(external, input, call)};
+  return {hub_side(twin, external.known_tags()), external_side(external, input, call)};
 }
 
 }  // namespace twinstep::api

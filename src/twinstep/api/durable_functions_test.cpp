@@ -141,8 +141,9 @@ TEST_F(DurableFunctions, TerminateEndsItOnce) {
 TEST_F(DurableFunctions, ApproveAndRejectAnswerABlockedRun) {
   const auto id = blocked_run();
   EXPECT_EQ(post(instance(id, "/raiseEvent/Approve"), R"({"plan":"p0"})").status, 409);
-  EXPECT_EQ(send("POST", instance(id, "/raiseEvent/Approve"), "", {{"Content-Type", "text/plain"}}).status, 202)
-      << "without a body the type does not matter";
+  EXPECT_EQ(post(instance(id, "/raiseEvent/Approve")).status, 400) << "an approval names the plan";
+  EXPECT_EQ(store.find(id, {})->state, store::State::kBlocked);
+  EXPECT_EQ(post(instance(id, "/raiseEvent/APPROVE"), R"({"plan":"p1"})").status, 202);
   EXPECT_EQ(store.find(id, {})->state, store::State::kWaiting);
   EXPECT_EQ(json_of(get("/api/v1/runs/" + id.value)).at_pointer("/approved/plan"), "p1");
   finish(claim("run/contoso"), store::State::kDone);

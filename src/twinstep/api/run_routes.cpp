@@ -92,6 +92,9 @@ std::string by_of(const json::object& body) {
 
 Status approve_run(store::WorkflowStore& store, const store::WorkflowId& id, std::string_view plan, std::string_view by,
                    const Call& call) {
+  if (plan.empty())
+    return fail(ErrorKind::kInvalid, "api.bad-body",
+                R"(the body must name the plan that is approved: {"plan":"ID"}; the run shows it)");
   TRY_ASSIGN(const store::Workflow run, find_workflow(store, id, true, call));
   if (run.state != store::State::kBlocked)
     return fail(ErrorKind::kConflict, "store.not-blocked",
@@ -99,10 +102,10 @@ Status approve_run(store::WorkflowStore& store, const store::WorkflowId& id, std
   TRY_ASSIGN(const auto steps, store.steps(id, call));
   const json::value step = step_json(steps, "plan");
   const std::string_view blocked = step.is_object() ? json::string_or(step.get_object(), "plan") : std::string_view{};
-  if (blocked.empty() || (!plan.empty() && plan != blocked))
+  if (plan != blocked)
     return fail(ErrorKind::kConflict, "api.other-plan",
                 fmt::format("run {} is blocked with plan {}, not {}; nothing was approved", id.value,
-                            blocked.empty() ? "(none)" : blocked, plan.empty() ? "(none)" : plan));
+                            blocked.empty() ? "(none)" : blocked, plan));
   return store.unblock(id, "approved", json::write(json::object{{"plan", blocked}, {"by", by}}), call);
 }
 
@@ -140,14 +143,8 @@ void add_run_routes(Router& router, const ApiDeps& deps) {
            });
   };
   post("/api/v1/runs/{id}/approve", {"plan", "by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body,
-          const Call& call) -> Status {
-         const std::string_view plan = json::string_or(body, "plan");
-         if (plan.empty())
-           return fail(ErrorKind::kInvalid, "api.bad-body",
-                       R"(the body must name the plan that is approved: {"plan":"ID"}; GET the run to see it)");
-         return approve_run(store, id, plan, by_of(body), call);
-       });
+       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call)
+           -> Status { return approve_run(store, id, json::string_or(body, "plan"), by_of(body), call); });
   post("/api/v1/runs/{id}/reject", {"by"},
        [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call) {
          return reject_run(store, id, by_of(body), call);
