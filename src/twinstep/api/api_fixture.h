@@ -94,7 +94,7 @@ class ApiFixture : public ::testing::Test {
     EXPECT_TRUE(store.save_step(claimed.workflow, "plan",
                                 R"({"plan":"p1","counts":{"deletes":700},"verdict":{"tripped":[{"rule":"deletes"}]}})",
                                 "compared", {}));
-    finish(claimed, store::State::kBlocked, "700 deletes, 100 are allowed");
+    finish(claimed, store::State::kBlocked, "700 deletes, 100 are allowed", Millis{3'600'000});
     return store::WorkflowId(id);
   }
 

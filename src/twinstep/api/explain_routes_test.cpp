@@ -41,7 +41,7 @@ TEST_F(Explain, SaysHowTheSidesStand) {
   EXPECT_EQ(why_of(), "in step: neither side has it");
   set(present(), What::kAbsent);
   EXPECT_EQ(why_of(), "only in the hub: the next run (none is scheduled) deletes it");
-  ASSERT_TRUE(store.plan_schedule("default", "0 * * * *", clock.system_now() + 1h, {}));
+  ASSERT_TRUE(store.plan_schedule("default", "0 * * * *", clock.system_now() + 1h, SystemTime::max(), {}));
   EXPECT_EQ(why_of(), "only in the hub: the run at 2023-11-14T23:13:20Z deletes it");
   config.links[0].deletes = config::Deletes::kNever;
   EXPECT_EQ(why_of(), "only in the hub, and kept there: link default says deletes: never");

@@ -10,7 +10,7 @@ using namespace std::chrono_literals;
 class LinkRoutes : public ApiFixture {};
 
 TEST_F(LinkRoutes, ShowHowEachLinkStands) {
-  ASSERT_TRUE(store.plan_schedule("default", "0 * * * *", clock.system_now() + 1h, {}));
+  ASSERT_TRUE(store.plan_schedule("default", "0 * * * *", clock.system_now() + 1h, SystemTime::max(), {}));
   const auto id = json_of(post("/api/v1/links/default/runs")).at("id");
   auto links = json_of(get("/api/v1/links"));
   ASSERT_EQ(links.at("items").as_array().size(), 2u);

@@ -24,15 +24,17 @@ constexpr int kOperationsHands = 8;
 constexpr int kPublicQueue = 2048;
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
-/// What the public listener answers also where strangers can reach it. The rest needs keys.
+/// What the public listener answers also where strangers can reach it; the rest needs keys. Of the sample's status
+/// routes only those of one instance: who knows its id was given it.
 constexpr std::array<std::string_view, 3> kPublicPaths{"/api/externalregistrysynchronizer_", "/api/iothubsynchronizer_",
-                                                       "/runtime/webhooks/"};
+                                                       "/runtime/webhooks/durabletask/instances/"};
 
 bool is_public(std::string_view path) {
   std::string lowered(path);
   for (char& c : lowered) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return std::any_of(kPublicPaths.begin(), kPublicPaths.end(),
-                     [&](std::string_view start) { return lowered.starts_with(start); });
+  return std::any_of(kPublicPaths.begin(), kPublicPaths.end(), [&](std::string_view start) {
+    return lowered.size() > start.size() && lowered.starts_with(start);
+  });
 }
 
 Result<std::string> read_pem(const std::string& path) {
@@ -216,8 +218,7 @@ bool Daemon::working() {
 }
 
 http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool everything) {
-  if (everything && request.path == "/healthz")
-    return api::reply(200, json::object{{"status", "ok"}, {"version", kVersion}});
+  if (everything && request.path == "/healthz") return health();
   if (everything && request.path == "/readyz") return ready();
   if (everything && request.path == "/loglevel") return log_level(request);
   if (!everything && !is_public(request.path))
@@ -233,6 +234,25 @@ http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool eve
   }
   if (!service) return api::problem(not_open(why).value());
   return service->router().handle(request);
+}
+
+http::ServerResponse Daemon::health() {
+  json::object out{{"status", "ok"}, {"version", kVersion}};
+  std::shared_ptr<Service> service;
+  {
+    std::scoped_lock lock(mutex_);
+    service = service_;
+  }
+  if (service) {
+    const api::IntakeCounts counts = service->intake();
+    json::object unknown;
+    for (const auto& [hub, times] : counts.unknown_hubs) unknown[hub] = times;
+    out["events"] =
+        json::object{{"deliveries", counts.deliveries}, {"received", counts.events}, {"started", counts.started},
+                     {"joined", counts.joined},         {"known", counts.known},     {"ignored", counts.ignored},
+                     {"failed", counts.failed},         {"unknownHubs", unknown}};
+  }
+  return api::reply(200, out);
 }
 
 std::string Daemon::store_trouble() {

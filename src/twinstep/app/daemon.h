@@ -45,6 +45,7 @@ class Daemon {
   Status try_to_open(const Call& call);
   http::ServerResponse handle(const http::ServerRequest& request, bool everything);
   http::ServerResponse ready();
+  http::ServerResponse health();
   http::ServerResponse log_level(const http::ServerRequest& request);
   std::string store_trouble();
 

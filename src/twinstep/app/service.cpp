@@ -35,7 +35,7 @@ class Service::LogProgress final : public workflows::Progress {
 
 struct Service::LinkWork {
   LinkWork(const config::Config& config, const config::Link& link_in, const Remotes& remotes, store::StateFile& state,
-           Clock& clock, Rng& rng)
+           const std::string& lock_store, Clock& clock, Rng& rng)
       : link(link_in), progress(link.name), context{config,
                                                     link,
                                                     *config.find_hub(link.hub),
@@ -46,14 +46,21 @@ struct Service::LinkWork {
                                                     clock,
                                                     rng,
                                                     progress,
-                                                    temporary_folder()} {}
+                                                    temporary_folder()} {
+    context.lock_store = lock_store;
+  }
   const config::Link& link;
   LogProgress progress;
   workflows::LinkContext context;
 };
 
 Service::Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng)
-    : config_(std::move(config)), database_(database), clock_(clock), rng_(rng), state_(database, clock) {}
+    : config_(std::move(config)),
+      database_(database),
+      clock_(clock),
+      rng_(rng),
+      state_(database, clock),
+      runs_(database) {}
 
 Service::~Service() { stop(); }
 
@@ -65,14 +72,11 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
   options.owner = rng.hex_id();
   options.history = out->config_->serve.history;
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
-  std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> listening;
-  for (const config::Link& link : out->config_->links) {
-    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, clock, rng);
-    listening.emplace_back(&link, &out->remotes_->external(link));
-  }
-  out->intake_ = std::make_unique<api::EventIntake>(*out->config_, std::move(listening), out->engine_->store(),
-                                                    out->hints_, clock, rng);
-  out->intake_->add_routes(out->router_);
+  const std::string lock_store = database.shared() ? std::string() : std::string(store_of(*out->config_).reveal());
+  for (const config::Link& link : out->config_->links)
+    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, lock_store, clock, rng);
+  out->scheduler_ = std::make_unique<workflows::Scheduler>(out->engine_->store(), clock, rng);
+  out->add_routes();
   out->add_lanes();
   return out;
 }
@@ -91,23 +95,50 @@ void Service::add_lanes() {
     return attempt.failed(fmt::format("link '{}' is not in the configuration any more; put it back and retry", name),
                           "task.no-link");
   };
-  std::map<std::string, int> runs;
+  std::map<std::string, int> externals, hubs;  // lane, and how many links work in it
   for (const LinkWork& one : links_) {
-    ++runs[workflows::run_lane(one.link.hub)];
-    const std::string lane = workflows::external_lane(one.link.external);
-    const auto lanes = engine_->lanes();
-    if (std::any_of(lanes.begin(), lanes.end(), [&](const auto& there) { return there.name == lane; })) continue;
+    ++externals[workflows::external_lane(one.link.external)];
+    ++hubs[workflows::run_lane(one.link.hub)];
+  }
+  for (const auto& [lane, links] : externals)
     engine_->add_lane({lane, kExternalHands, [this, of_link](engine::Attempt& attempt) {
                          return of_link(attempt, [&](workflows::LinkContext& context) {
                            return workflows::converge_device(context, attempt, engine_->store(), hints_);
                          });
                        }});
-  }
+  for (const auto& [lane, links] : hubs)
+    engine_->add_lane({lane, std::min(links, kMostRunHands), [this, of_link](engine::Attempt& attempt) {
+                         return of_link(attempt, [&](workflows::LinkContext& context) {
+                           return context.link.master == config::Master::kHub
+                                      ? workflows::sweep_link(context, attempt, engine_->store(), runs_)
+                                      : workflows::run_link(context, attempt, runs_);
+                         });
+                       }});
 }
 
-Status Service::start(const Call& call) { return engine_->start(call); }
+void Service::add_routes() {
+  std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> listening;
+  for (const config::Link& link : config_->links) listening.emplace_back(&link, &remotes_->external(link));
+  intake_ = std::make_unique<api::EventIntake>(*config_, std::move(listening), engine_->store(), hints_, clock_, rng_);
+  intake_->add_routes(router_);
+  api::add_api_routes(
+      router_,
+      {*config_, engine_->store(), api::stored_runs(runs_), clock_, rng_,
+       [this](const config::Link& link, const DeviceId& device, const json::object& remembered, const Call& call) {
+         return api::look_at_device(remotes_->hub(link), remotes_->external(link), device, remembered, call);
+       },
+       stopping_.get_token()});
+}
+
+Status Service::start(const Call& call) {
+  TRY(engine_->start(call));
+  scheduler_->start(config_->links);
+  return {};
+}
 
 void Service::stop() {
+  stopping_.request_stop();
+  if (scheduler_) scheduler_->stop();
   if (engine_) engine_->stop();
 }
 

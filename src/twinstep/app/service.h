@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "twinstep/api/api.h"
 #include "twinstep/api/event_intake.h"
 #include "twinstep/app/services.h"
 #include "twinstep/engine/engine.h"
+#include "twinstep/workflows/scheduler.h"
 
 namespace twinstep::app {
 
@@ -39,6 +41,7 @@ class Service {
 
   Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng);
   void add_lanes();
+  void add_routes();
   LinkWork* find(std::string_view link);
 
   const std::shared_ptr<const config::Config> config_;
@@ -47,10 +50,13 @@ class Service {
   Rng& rng_;
   std::unique_ptr<Remotes> remotes_;
   store::StateFile state_;
+  store::RunStore runs_;
   workflows::HintMemory hints_;
   std::list<LinkWork> links_;
   std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<workflows::Scheduler> scheduler_;
   std::unique_ptr<api::EventIntake> intake_;
+  std::stop_source stopping_;  // ends requests that wait
   api::Router router_;
 };
 

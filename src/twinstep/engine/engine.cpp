@@ -31,6 +31,8 @@ struct Engine::Impl {
       const Call call{clock.steady_now() + kHouseTime, stop};
       if (const auto rescued = store.rescue(call); rescued && *rescued > 0)
         spdlog::warn("workflows.rescued count={} reason=\"the leases of their owners ran out\"", *rescued);
+      if (const auto expired = store.expire_blocked(call); expired && *expired > 0)
+        spdlog::warn("runs.expired count={} reason=\"not approved in time\"", *expired);
       if (clock.steady_now() < purge_at) continue;
       const auto removed = store.purge(options.history, kPurgeAtOnce, call);
       // More may be left: go on at the next round instead of waiting for the next minute.

@@ -40,9 +40,9 @@ struct LinkContext {
   Rng& rng;
   Progress& progress;
   std::string temporary_folder = "/tmp";
-  /// File of the state, for store::LinkLock: a command of this machine may be at work on the link. Empty where the
-  /// store is shared or in memory. Commands take the lock themselves.
-  std::string lock_path{};
+  /// The store, for store::LinkLock: a command of this machine may be at work on the link. Empty where the store is
+  /// shared (a paused replica would keep the lock that the one that takes over needs). Commands lock by themselves.
+  std::string lock_store{};
   RunWatch* watch = nullptr;
 };
 

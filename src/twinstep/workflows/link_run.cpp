@@ -5,6 +5,7 @@
 #include "twinstep/base/time_format.h"
 #include "twinstep/base/units.h"
 #include "twinstep/plan/plan_json.h"
+#include "twinstep/store/link_lock.h"
 #include "twinstep/workflows/job_container.h"
 #include "twinstep/workflows/link_run.h"
 #include "twinstep/workflows/plan_match.h"
@@ -150,8 +151,8 @@ class Run final : public RunWatch {
   Result<Finish> go_on() {
     if (const std::string* report = attempt_.saved(kReportStep)) return reported(*report);
     std::optional<store::LinkLock> lock;
-    if (!context_.lock_path.empty()) {
-      TRY_ASSIGN(store::LinkLock taken, store::LinkLock::take(context_.lock_path, context_.link.name));
+    if (!context_.lock_store.empty()) {
+      TRY_ASSIGN(store::LinkLock taken, store::LinkLock::take(context_.lock_store, context_.link.name, context_.clock));
       lock.emplace(std::move(taken));
     }
     const SteadyTime began = context_.clock.steady_now();

@@ -1,5 +1,6 @@
 #include "twinstep/workflows/link_run.h"
 
+#include "twinstep/store/link_lock.h"
 #include "twinstep/workflows/run_fixture.h"
 #include "twinstep/workflows/runs.h"
 
@@ -205,10 +206,10 @@ TEST_F(LinkRun, FailsAtOnceOnRefusedCredentialsAndSaysWhatToMend) {
 
 TEST_F(LinkRun, WaitsForACommandThatIsAtWorkOnTheLink) {
   some_differences();
-  context->lock_path = testing::TempDir() + "twinstep-run-lock-" + rng.hex_id();
+  context->lock_store = testing::TempDir() + "twinstep-run-lock-" + rng.hex_id();
   const auto run = start();
   {
-    const auto lock = store::LinkLock::take(context->lock_path, "one");
+    const auto lock = store::LinkLock::take(context->lock_store, "one", clock);
     ASSERT_TRUE(lock);
     ASSERT_TRUE(work());
     const auto waiting = find(run.id);

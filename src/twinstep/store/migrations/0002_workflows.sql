@@ -29,7 +29,6 @@ CREATE INDEX workflow_due ON workflow (lane, due) WHERE state = 'waiting';
 CREATE INDEX workflow_running ON workflow (lease_until) WHERE state = 'running';
 CREATE INDEX workflow_queued ON workflow (key, created) WHERE state = 'queued';
 CREATE INDEX workflow_key ON workflow (key, created);
-CREATE INDEX workflow_created ON workflow (created, id);
 CREATE INDEX workflow_ended ON workflow (ended) WHERE ended IS NOT NULL;
 CREATE TABLE step (
   workflow TEXT NOT NULL REFERENCES workflow (id) ON DELETE CASCADE,

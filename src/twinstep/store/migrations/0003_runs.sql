@@ -22,6 +22,7 @@ CREATE TABLE run_outcome (
   PRIMARY KEY (run, device)
 );
 CREATE INDEX run_outcome_device ON run_outcome (canonical, at);
+CREATE INDEX workflow_created ON workflow (created, id);
 CREATE INDEX workflow_blocked ON workflow (due) WHERE state = 'blocked';
 -- One of a key waits its turn, no more: a run that takes longer than its schedule must not pile up others.
 DROP INDEX workflow_queued;
