@@ -17,6 +17,7 @@ describe('serve', { concurrency: 2 }, () => {
     await s.addDevice('complete', eui(1));
     await s.addDevice('later', eui(2), { note: 'no tags yet' });
     await until('the complete one', async () => (await s.outside()).includes('complete'));
+    await until('the other one waits for its tags', () => daemon.output().includes('DeviceTwinCheckFail'));
     assert.deepEqual(await s.outside(), ['complete']);
     await s.tagDevice('later', lorawan(eui(2)));
     await until('the one that got its tags', async () => (await s.outside()).includes('later'));
@@ -24,7 +25,7 @@ describe('serve', { concurrency: 2 }, () => {
     await until('the deleted one', async () => !(await s.outside()).includes('complete'));
     assert.deepEqual(await s.outside(), ['later']);
     assert.equal((await daemon.stop()).code, 0);
-    assert.match(daemon.output(), /ExternalDeviceCreated .*DeviceTwinCheckFail |DeviceTwinCheckFail .*ExternalDeviceCreated /s);
+    for (const event of ['ExternalDeviceCreated', 'ExternalDeviceDeleted']) assert.ok(daemon.output().includes(event), event);
   });
 
   for (const schema of ['eventgrid', 'eventgrid-2018', 'cloudevents', 'cloudevents-binary'])
