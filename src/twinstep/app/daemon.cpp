@@ -91,6 +91,11 @@ Status Daemon::open_listeners() {
   if (!opened) return fail_within(std::move(opened), fmt::format("serve.listen {}", serve.listen));
   public_ = std::move(*opened);
 
+  if (!outside.loopback())
+    spdlog::warn(
+        "listener.open address={} reason=\"serve.listen is not on loopback: whoever reaches it may send events and "
+        "start runs; a proxy with TLS and keys belongs before it\"",
+        serve.listen);
   options = {};
   options.address = inside.address;
   options.port = inside.port;

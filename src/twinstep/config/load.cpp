@@ -413,13 +413,16 @@ class Loader {
     for (const auto& [name, text] :
          {std::pair{"serve.listen", out_.config.serve.listen}, {"serve.operations", out_.config.serve.operations}})
       if (auto address = parse_listen(text); !address) return fail_within(std::move(address), name);
-    for (const Link& link : out_.config.links) {
+    for (Link& link : out_.config.links) {
       if (!out_.config.find_hub(link.hub))
         return fail(ErrorKind::kInvalid, "config.unknown-name",
                     fmt::format("link {}: there is no hub '{}'", link.name, link.hub));
       if (!out_.config.find_external(link.external))
         return fail(ErrorKind::kInvalid, "config.unknown-name",
                     fmt::format("link {}: there is no external system '{}'", link.name, link.external));
+      // As they are spelled where they are defined: lanes and budgets go by these names.
+      link.hub = out_.config.find_hub(link.hub)->name;
+      link.external = out_.config.find_external(link.external)->name;
       if (link.name.find_first_of("\"\\\n") != std::string::npos || link.name.size() > 128)
         return fail(ErrorKind::kInvalid, "config.bad-name",
                     fmt::format("link name '{}' must have at most 128 characters and no quotes", link.name));

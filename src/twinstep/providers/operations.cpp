@@ -47,9 +47,10 @@ Result<Operations::Answer> Operations::run(const StepSpec& step, Scope& scope, O
   // A proxy's or a portal's page may say 200 too; no interface that definitions describe answers so.
   if (const size_t first = response.body.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
       first != std::string::npos && response.body[first] == '<') {
-    return fail(ErrorKind::kCorrupt, "external.bad-answer",
-                fmt::format("{}: the answer of {} {} is a page, not data; is the address right, and is a proxy between?",
-                            definition_.name, request.method, step.id));
+    return fail(
+        ErrorKind::kCorrupt, "external.bad-answer",
+        fmt::format("{}: the answer of {} {} is a page, not data; is the address right, and is a proxy between?",
+                    definition_.name, request.method, step.id));
   }
   const bool needs_body = step.expect || !step.capture.empty() || operation == Operation::kGet;
   if (!needs_body) return out;

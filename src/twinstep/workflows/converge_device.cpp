@@ -49,6 +49,7 @@ class Convergence {
     auto carried = hints.take(attempt_.workflow().id);
     if (carried && input_.what == DeviceHint::What::kCreated && first_hint_ever()) {
       const DeviceInput device{input_.device, std::move(carried->first), std::move(carried->second)};
+      if (came_from_outside(device.tags)) return left_to_runs();
       if (context_.external.missing_for_create(device).empty()) return create(device);
     }
     auto twin = context_.hub.get_twin(input_.device, call_);
@@ -63,10 +64,22 @@ class Convergence {
     return !ledger_ && workflow.epoch == 1 && workflow.generation == 0;
   }
 
+  /// A device that this link's own runs made in the hub is outside by definition; a first synchronization makes so many
+  /// events of them that looking each one up would keep the network server busy for hours.
+  bool came_from_outside(const json::object& tags) const {
+    const json::object* mark = json::object_at(tags, "twinstep");
+    return context_.link.master == config::Master::kExternal && mark &&
+           json::string_or(*mark, "link") == context_.link.name;
+  }
+  Finish left_to_runs() {
+    return attempt_.done(fmt::format("came from {}: runs of the link keep it in step", context_.link.external));
+  }
+
   Finish present(const azure::Twin& twin) {
     if (twin.edge && !context_.link.include_edge) return attempt_.done("left alone: an Edge device");
     if (twin.auth != azure::AuthKind::kSas && !context_.link.include_certificates)
       return attempt_.done("left alone: a device with a certificate");
+    if (came_from_outside(twin.tags)) return left_to_runs();
     const DeviceInput device{twin.id, twin.tags, twin.desired};
     const auto faults = context_.external.missing_for_create(device);
     if (faults.empty()) return create(device);

@@ -220,9 +220,27 @@ TEST_F(DeviceTask, AnEdgeDeviceOrOneWithACertificateIsLeftAlone) {
   EXPECT_TRUE(network.devices.empty());
 }
 
+TEST_F(DeviceTask, ADeviceThatTheLinksOwnRunsMadeIsNotAskedFor) {
+  for (auto with : {json::object{{"EUI", "AAAA"}}, tags("AAAA")}) {
+    with["twinstep"] = {{"link", "one"}};
+    in_hub("dev-1", with);
+    const auto started = hint(What::kCreated, "dev-1", with);
+    work();
+    EXPECT_EQ(task(started.id).state, State::kDone);
+    EXPECT_EQ(network.creates + network.look_ups, 0);
+  }
+  // Another link's device is a device like any other.
+  auto with = tags("BBBB");
+  with["twinstep"] = {{"link", "two"}};
+  in_hub("dev-2", with);
+  hint(What::kCreated, "dev-2", with);
+  work();
+  EXPECT_TRUE(network.devices.contains("BBBB"));
+}
+
 TEST_F(DeviceTask, ADeviceThatCameFromOutsideNeedsNoSecretTags) {
   network.devices["AAAA"] = {"dev-1", tags("AAAA")};
-  in_hub("dev-1", {{"EUI", "AAAA"}, {"twinstep", {{"link", "one"}}}});
+  in_hub("dev-1", {{"EUI", "AAAA"}});
   const auto started = hint(What::kCreated, "dev-1", {{"EUI", "AAAA"}}, "e1");
   work();
   EXPECT_EQ(task(started.id).state, State::kDone);
