@@ -100,7 +100,12 @@ http::ServerResponse reply(int status, const json::value& body) {
   return out;
 }
 
-http::ServerResponse problem(int status, std::string_view code, std::string_view detail) {
+http::ServerResponse problem(int status, std::string_view code, std::string_view said) {
+  // A detail may quote a path or a body, which may be no text at all; JSON is text.
+  std::string detail(said);
+  if (!is_utf8(detail))
+    for (char& c : detail)
+      if (static_cast<unsigned char>(c) >= 0x80) c = '?';
   http::ServerResponse out = reply(status, json::object{{"type", "about:blank"},
                                                         {"title", title_of(status)},
                                                         {"status", status},
