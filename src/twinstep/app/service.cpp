@@ -55,12 +55,7 @@ struct Service::LinkWork {
 };
 
 Service::Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng)
-    : config_(std::move(config)),
-      database_(database),
-      clock_(clock),
-      rng_(rng),
-      state_(database, clock),
-      runs_(database) {}
+    : config_(std::move(config)), database_(database), clock_(clock), rng_(rng), state_(database), runs_(database) {}
 
 Service::~Service() { stop(); }
 

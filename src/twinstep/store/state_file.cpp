@@ -34,7 +34,7 @@ constexpr std::array<std::string_view, 3> kStates{"made", "applying", "used"};
 Result<std::unique_ptr<StateFile>> StateFile::open(const std::string& store, Clock& clock) {
   const bool named = store.starts_with("sqlite:") || store.starts_with("postgres");
   TRY_ASSIGN(auto database, open_database(named ? store : "sqlite:" + store, clock));
-  auto state = std::make_unique<StateFile>(*database, clock);
+  auto state = std::make_unique<StateFile>(*database);
   state->owned_ = std::move(database);
   return state;
 }

@@ -52,7 +52,7 @@ class StateFile {
   /// `store` as in open_database(), or a bare path.
   static Result<std::unique_ptr<StateFile>> open(const std::string& store, Clock& clock);
   /// `database` outlives this.
-  StateFile(Database& database, Clock& clock) : database_(database), clock_(clock) {}
+  explicit StateFile(Database& database) : database_(database) {}
 
   Result<std::optional<plan::LastRun>> last_run(std::string_view link);
   Status remember_run(std::string_view link, const plan::LastRun& run);
@@ -76,7 +76,6 @@ class StateFile {
 
   std::unique_ptr<Database> owned_;  // when open() made it
   Database& database_;
-  Clock& clock_;
 };
 
 }  // namespace twinstep::store

@@ -31,7 +31,7 @@ class DeviceTask : public testing::Test {
     link.events = true;
     database = store::open_database("sqlite::memory:", clock).value();
     workflows.emplace(*database);
-    state.emplace(*database, clock);
+    state.emplace(*database);
     context.emplace(LinkContext{config, link, hub_config, hub, nullptr, network, *state, clock, rng, progress, "/tmp"});
   }
 

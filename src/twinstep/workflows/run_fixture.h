@@ -344,7 +344,7 @@ class RunWorld {
     database.emplace(*sqlite, mortal);
     workflows.emplace(*database);
     runs.emplace(*database);
-    state.emplace(*database, clock);
+    state.emplace(*database);
     context.emplace(LinkContext{config, link, hub_config, hub, storage ? &blobs : nullptr, external, *state, clock, rng,
                                 progress, ::testing::TempDir()});
   }

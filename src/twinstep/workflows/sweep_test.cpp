@@ -75,7 +75,7 @@ class SweepRunTest : public testing::Test {
     link.deletes = config::Deletes::kDelete;
     database = store::open_database("sqlite::memory:", clock).value();
     store.emplace(*database);
-    state.emplace(*database, clock);
+    state.emplace(*database);
     context.emplace(
         LinkContext{config, link, hub_config, hub, nullptr, external, *state, clock, rng, progress, "/tmp"});
     hub.on_query = [this](std::string_view text, std::string_view) -> Result<azure::QueryPage> {
