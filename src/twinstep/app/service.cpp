@@ -11,8 +11,9 @@
 namespace twinstep::app {
 namespace {
 
-constexpr int kExternalHands = 16;  // of an external lane; the definition's rate is what limits its calls
-constexpr int kMostRunHands = 4;    // of a hub: its runs take turns for the one job and share the budget
+constexpr int kExternalHands = 16;    // of an external lane; the definition's rate is what limits its calls
+constexpr Millis kSharedPoll{5'000};  // hints of other replicas may be lost
+constexpr int kMostRunHands = 4;      // of a hub: its runs take turns for the one job and share the budget
 
 std::string temporary_folder() {
   std::error_code ignored;
@@ -66,6 +67,11 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
   engine::EngineOptions options;
   options.owner = rng.hex_id();
   options.history = out->config_->serve.history;
+  if (database.shared()) options.poll = kSharedPoll;
+  options.on_replicas = [remotes = out->remotes_.get()](int replicas) {
+    spdlog::info("replicas.counted count={}", replicas);
+    remotes->share_between(replicas);
+  };
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
   const std::string lock_store = database.shared() ? std::string() : std::string(store_of(*out->config_).reveal());
   for (const config::Link& link : out->config_->links)

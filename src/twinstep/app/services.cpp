@@ -83,8 +83,8 @@ Result<HubServices> open_hub(const config::Hub& hub, http::Client& logged, Clock
     host = connection->host;
     out.authenticator = azure::make_hub_sas_authenticator(std::move(*connection), clock);
   }
-  auto budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng, hub.time_factor);
-  out.client = azure::make_iothub_client(hub.name, host, *out.authenticator, std::move(budget), logged, clock, rng);
+  out.budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng, hub.time_factor);
+  out.client = azure::make_iothub_client(hub.name, host, *out.authenticator, out.budget, logged, clock, rng);
   return out;
 }
 
@@ -161,6 +161,12 @@ Result<std::unique_ptr<Remotes>> Remotes::open(const config::Config& config, Clo
   }
   TRY_ASSIGN(out->blobs_, open_storage(config, logged, clock, rng));
   return out;
+}
+
+void Remotes::share_between(int processes) {
+  const double share = 1.0 / std::max(1, processes);
+  for (auto& [host, hub] : hubs_) hub.budget->set_share(share);
+  for (auto& [name, external] : externals_) external->set_share(share);
 }
 
 azure::IotHubClient& Remotes::hub(const config::Link& link) const { return *hubs_.at(hosts_.at(link.hub)).client; }

@@ -20,6 +20,7 @@ struct Transport {
 struct HubServices {
   std::unique_ptr<http::Client> token_client;  ///< with Entra ID
   std::unique_ptr<http::Authenticator> authenticator;
+  std::shared_ptr<azure::HubBudget> budget;
   std::unique_ptr<azure::IotHubClient> client;
 };
 
@@ -45,6 +46,8 @@ class Remotes {
   azure::IotHubClient& hub(const config::Link& link) const;
   providers::ExternalRegistry& external(const config::Link& link) const;
   azure::BlobClient* blobs() const { return blobs_.get(); }  ///< null without storage
+  /// So many processes work on the same remotes: each takes its share of their limits. Any thread.
+  void share_between(int processes);
 
  private:
   Transport transport_;

@@ -42,6 +42,10 @@ HubBudget::HubBudget(HubTier tier, int units, Clock& clock, Rng& rng, double tim
     lanes_[i] = std::make_unique<Lane>(hub_quota(tier, units, static_cast<HubOperation>(i)), time_factor, clock);
 }
 
+void HubBudget::set_share(double share) {
+  for (auto& one : lanes_) one->bucket.set_share(share);
+}
+
 Status HubBudget::acquire(HubOperation operation, double count, const Call& call) {
   Lane& l = lane(operation);
   const auto refuse = [&](Millis wait) {

@@ -39,6 +39,9 @@ class HubBudget {
   /// How long `count` operations that begin now take until the last may be sent.
   std::chrono::nanoseconds estimate(HubOperation operation, double count) const;
 
+  /// Other processes spend the rest of the quota: `share` is 0 to 1.
+  void set_share(double share);
+
   HubTier tier() const { return tier_; }
   int units() const { return units_; }
 

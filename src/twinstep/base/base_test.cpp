@@ -60,6 +60,18 @@ TEST(DeviceIds, HubRuleAllowsItsCharactersAndLength) {
     EXPECT_FALSE(is_legal_hub_device_id(bad));
 }
 
+TEST(TokenBucket, AShareOfItLeavesTheRestToOthers) {
+  FakeClock clock;
+  TokenBucket bucket(10, 10, clock);
+  bucket.set_share(0.25);
+  EXPECT_EQ(bucket.rate_per_second(), 2.5);
+  const auto begin = clock.steady_now();
+  for (int i = 0; i < 52; ++i) ASSERT_TRUE(bucket.acquire(1, {}));
+  EXPECT_NEAR(std::chrono::duration<double>(clock.steady_now() - begin).count(), (52 - 2.5) / 2.5, 0.01);
+  bucket.set_share(1);
+  EXPECT_EQ(bucket.rate_per_second(), 10);
+}
+
 TEST(TokenBucket, LetsTheBurstThroughThenHoldsTheRateInOrder) {
   FakeClock clock;
   TokenBucket bucket(10, 5, clock);

@@ -7,7 +7,26 @@ namespace twinstep {
 using Seconds = std::chrono::duration<double>;
 
 TokenBucket::TokenBucket(double rate_per_second, double burst, Clock& clock)
-    : rate_(rate_per_second), burst_(burst), clock_(clock), tokens_(burst), filled_at_(clock.steady_now()) {}
+    : full_rate_(rate_per_second),
+      full_burst_(burst),
+      clock_(clock),
+      rate_(rate_per_second),
+      burst_(burst),
+      tokens_(burst),
+      filled_at_(clock.steady_now()) {}
+
+void TokenBucket::set_share(double share) {
+  std::scoped_lock lock(mutex_);
+  refill(clock_.steady_now());
+  rate_ = full_rate_ * share;
+  burst_ = std::max(std::min(1.0, full_burst_), full_burst_ * share);
+  tokens_ = std::min(tokens_, burst_);
+}
+
+double TokenBucket::rate_per_second() const {
+  std::scoped_lock lock(mutex_);
+  return rate_;
+}
 
 void TokenBucket::refill(SteadyTime now) {
   if (now <= filled_at_) return;

@@ -10,6 +10,7 @@ namespace twinstep::engine {
 namespace {
 
 constexpr Millis kHouseTime{15'000};  // one call of housekeeping
+constexpr Millis kHouseEvery{5'000};
 constexpr Millis kPurgeEvery{60'000};
 constexpr int kPurgeAtOnce = 2'000;  // rows, so that webhooks need not wait for it
 
@@ -24,11 +25,19 @@ struct Engine::Impl {
         store(database),
         claims(store, database.shared(), options.owner, options.lease, clock) {}
 
+  /// Who is not seen for a lease holds none any more.
+  Status count_replicas(const Call& call) {
+    TRY_ASSIGN(const int now, store.be_seen(options.owner, options.lease, call));
+    if (std::exchange(replicas, now) != now && options.on_replicas) options.on_replicas(now);
+    return {};
+  }
+
   void keep_house(std::stop_token stop) {
-    const Millis every = std::min(options.lease / 3, Millis{10'000});
+    const Millis every = std::min(options.lease / 3, kHouseEvery);
     SteadyTime purge_at = clock.steady_now() + every;
     while (clock.sleep_for(every, stop)) {
       const Call call{clock.steady_now() + kHouseTime, stop};
+      (void)count_replicas(call);  // while the store is away nobody can tell, and the share stays
       if (const auto rescued = store.rescue(call); rescued && *rescued > 0)
         spdlog::warn("workflows.rescued count={} reason=\"the leases of their owners ran out\"", *rescued);
       if (const auto expired = store.expire_blocked(call); expired && *expired > 0)
@@ -49,6 +58,7 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Lane>> lanes;
   std::jthread house;
   bool started = false;
+  int replicas = 0;  // of keep_house(), and of start() before it
 };
 
 Engine::Engine(store::Database& database, EngineOptions options, Clock& clock, Rng& rng)
@@ -65,6 +75,7 @@ Status Engine::start(const Call& call) {
   TRY_ASSIGN(const int64_t taken, impl_->store.begin(call));
   if (taken > 0) spdlog::info("workflows.taken_over count={} reason=\"an earlier process ended while at work\"", taken);
   TRY_ASSIGN(const auto pauses, impl_->store.pauses(call));
+  TRY(impl_->count_replicas(call));
   impl_->database.listen([impl = impl_.get()](std::string_view channel) {
     for (auto& lane : impl->lanes)
       if (channel.empty() || lane->name() == channel) lane->look_now();
@@ -89,6 +100,7 @@ void Engine::stop() {
   for (auto& lane : impl_->lanes) lane->stop();
   impl_->house = {};
   impl_->claims.stop();
+  (void)impl_->store.leave(impl_->options.owner, {impl_->clock.steady_now() + Millis{2'000}, {}});
 }
 
 store::WorkflowStore& Engine::store() { return impl_->store; }

@@ -20,6 +20,9 @@ struct EngineOptions {
   std::string owner;     ///< of the claims; another one in every process and every start
   Millis lease{60'000};  ///< how long a claim holds without being renewed; only in a store that is shared
   Millis poll{30'000};   ///< a lane looks for due work at least so often; hints make it look at once
+  /// Told how many processes share the store, before anything is claimed and whenever that changes; from the engine's
+  /// own threads. Where the store is not shared it is told 1.
+  std::function<void(int replicas)> on_replicas{};
   Millis history{30ll * 24 * 3'600'000};  ///< ended workflows are removed after that
 };
 

@@ -423,4 +423,10 @@ Error Connection::refusal(const http::Request& request, const http::Response& re
   return out;
 }
 
+void Connection::set_share(double share) {
+  if (bucket_) bucket_->set_share(share);
+  for (auto& [operation, bucket] : operation_buckets_)
+    if (bucket) bucket->set_share(share);
+}
+
 }  // namespace twinstep::providers

@@ -53,6 +53,8 @@ class Connection {
   bool pause(int attempt, const Call& call);
 
   const Definition& definition() const { return definition_; }
+  /// Other processes spend the rest of the definition's limits: `share` is 0 to 1.
+  void set_share(double share);
 
  private:
   struct Token {
@@ -76,7 +78,7 @@ class Connection {
   http::Client& transport_;
   Clock& clock_;
   Rng& rng_;
-  std::unique_ptr<TokenBucket> bucket_;
+  std::unique_ptr<TokenBucket> bucket_;  // null = no limit, as in the list
   std::vector<std::pair<Operation, std::unique_ptr<TokenBucket>>> operation_buckets_;
 
   mutable std::mutex mutex_;  // guards the three below; never held while waiting for the network

@@ -122,6 +122,8 @@ class ExternalRegistry {
   /// Every tag that the definition names: tags() and those that only a create needs. What is not among them, or secret
   /// there, is never kept.
   virtual std::vector<TagSpec> known_tags() const { return tags(); }
+  /// Other processes spend the rest of the definition's limits: `share` is 0 to 1.
+  virtual void set_share(double /*share*/) {}
 };
 
 }  // namespace twinstep::providers

@@ -40,6 +40,7 @@ class HttpRegistry final : public ExternalRegistry {
     return operations_.missing_for_create(device);
   }
   std::vector<TagSpec> known_tags() const override { return definition_.known_tags(); }
+  void set_share(double share) override { connection_.set_share(share); }
 
  private:
   const Definition definition_;

@@ -19,7 +19,7 @@ class StateContract : public ::testing::TestWithParam<Kind> {
     state.reset();
     database.reset();
     database = subject->open();
-    state.emplace(*database, clock());
+    state.emplace(*database);
   }
   Clock& clock() { return subject->clock(); }
 

@@ -123,6 +123,15 @@ TEST_P(WorkflowContract, AClaimHandsWorkOnTogetherWithItsCursorOrNotAtAll) {
   EXPECT_EQ(claim().size(), 2u);
 }
 
+TEST_P(WorkflowContract, ProcessesThatShareTheStoreKnowHowManyTheyAre) {
+  EXPECT_EQ(store->be_seen("one", 60s, call).value(), 1);
+  const int both = database->shared() ? 2 : 1;
+  EXPECT_EQ(store->be_seen("two", 60s, call).value(), both);
+  EXPECT_EQ(store->be_seen("one", 60s, call).value(), both);
+  ASSERT_TRUE(store->leave("two", call));
+  EXPECT_EQ(store->be_seen("one", 60s, call).value(), 1);
+}
+
 TEST_P(WorkflowContract, AnEventThatIsKnownStartsNothing) {
   const auto first = start(task("device/a", "event-1"));
   end(claim().at(0));

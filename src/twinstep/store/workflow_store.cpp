@@ -67,6 +67,12 @@ constexpr std::string_view kNextQueued =
     "RETURNING lane";
 constexpr std::string_view kAskedToCancel =
     "SELECT id FROM workflow WHERE state = 'running' AND owner = $1 AND cancel_asked = 1";
+constexpr std::string_view kBeSeen =
+    "INSERT INTO replica (owner, seen) VALUES ($1, {now}) ON CONFLICT (owner) DO UPDATE SET seen = excluded.seen";
+constexpr std::string_view kForgetReplicas = "DELETE FROM replica WHERE seen < {now} - $1";
+constexpr std::string_view kCountReplicas = "SELECT count(*) FROM replica WHERE seen >= {now} - $1";
+constexpr std::string_view kLeave = "DELETE FROM replica WHERE owner = $1";
+constexpr Millis kForgotten{24 * 3'600'000};
 constexpr std::string_view kRescue =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running' AND lease_until < {now} RETURNING lane";
@@ -427,6 +433,27 @@ Result<std::vector<WorkflowId>> WorkflowStore::asked_to_cancel(std::string_view 
   std::vector<WorkflowId> out;
   for (size_t row = 0; row < rows.size(); ++row) out.emplace_back(rows.text(row, 0));
   return out;
+}
+
+Result<int> WorkflowStore::be_seen(std::string_view owner, Millis ttl, const Call& call) {
+  if (!database_.shared()) return 1;
+  int count = 1;
+  TRY(database_.write(
+      [&](Transaction& transaction) -> Status {
+        TRY(transaction.run(kBeSeen, {owner}));
+        TRY(transaction.run(kForgetReplicas, {micros(kForgotten)}));
+        TRY_ASSIGN(const Rows rows, transaction.run(kCountReplicas, {micros(ttl)}));
+        count = std::max(1, static_cast<int>(rows.number(0, 0)));
+        return {};
+      },
+      call));
+  return count;
+}
+
+Status WorkflowStore::leave(std::string_view owner, const Call& call) {
+  if (!database_.shared()) return {};
+  TRY(database_.change(kLeave, {owner}, call));
+  return {};
 }
 
 Result<int64_t> WorkflowStore::rescue(const Call& call) {

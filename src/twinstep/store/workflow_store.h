@@ -141,6 +141,11 @@ class WorkflowStore {
   Result<State> finish(const Workflow& claim, const Finish& finish, const Call& call);
   /// Which of the owner's running workflows a person wants to end.
   Result<std::vector<WorkflowId>> asked_to_cancel(std::string_view owner, const Call& call);
+  /// Says that this process is there, and counts those that said so within `ttl`, itself included; 1 where the store is
+  /// not shared.
+  Result<int> be_seen(std::string_view owner, Millis ttl, const Call& call);
+  /// Says that it is there no more.
+  Status leave(std::string_view owner, const Call& call);
   /// Makes workflows due whose leases ran out.
   Result<int64_t> rescue(const Call& call);
   /// When the lane has something to do next, from now; empty = nothing waits.
