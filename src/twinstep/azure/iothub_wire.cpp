@@ -74,6 +74,12 @@ void add_access(json::object& o, bool identity_based, const std::string& identit
   if (identity_based && !identity.empty()) o["identity"] = json::object{{"userAssignedIdentity", text(identity)}};
 }
 
+Result<DeviceId> need_device_id(const json::object& o) {
+  TRY_ASSIGN(std::string id, json::need_string(o, "deviceId"));
+  if (id.empty()) return fail(ErrorKind::kCorrupt, "json.field", "member 'deviceId' is empty");
+  return DeviceId(std::move(id));
+}
+
 }  // namespace
 
 std::string import_line(const BulkEntry& entry) {
@@ -100,7 +106,7 @@ Result<Identity> read_identity(json::value answer) {
   TRY(need_object(answer, "a device"));
   Identity d;
   d.document = std::move(answer.get_object());
-  TRY_ASSIGN(d.id.value, json::need_string(d.document, "deviceId"));
+  TRY_ASSIGN(d.id, need_device_id(d.document));
   TRY_ASSIGN(d.etag.value, json::need_string(d.document, "etag"));
   d.generation_id = std::string(json::string_or(d.document, "generationId"));
   d.enabled = folded(json::string_or(d.document, "status")) != "disabled";
@@ -114,7 +120,7 @@ Result<Identity> read_identity(json::value answer) {
 Result<Twin> read_twin(const json::value& answer) {
   TRY_ASSIGN(const json::object* o, need_object(answer, "a twin"));
   Twin t;
-  TRY_ASSIGN(t.id.value, json::need_string(*o, "deviceId"));
+  TRY_ASSIGN(t.id, need_device_id(*o));
   TRY_ASSIGN(t.etag.value, json::need_string(*o, "etag"));
   t.device_etag = Etag(std::string(json::string_or(*o, "deviceEtag")));
   t.enabled = folded(json::string_or(*o, "status")) != "disabled";
