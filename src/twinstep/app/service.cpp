@@ -71,6 +71,7 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
   engine::EngineOptions options;
   options.owner = rng.hex_id();
   options.history = out->config_->serve.history;
+  options.lease = out->config_->serve.lease;
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
   const std::string lock_store = database.shared() ? std::string() : std::string(store_of(*out->config_).reveal());
   for (const config::Link& link : out->config_->links)
