@@ -67,9 +67,11 @@ constexpr std::string_view kNextQueued =
     "RETURNING lane";
 constexpr std::string_view kAskedToCancel =
     "SELECT id FROM workflow WHERE state = 'running' AND owner = $1 AND cancel_asked = 1";
+// What a paused or vanished replica has locked is left for the next time: it must not hold up all the others.
 constexpr std::string_view kRescue =
-    "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
-    "WHERE state = 'running' AND lease_until < {now} RETURNING lane";
+    "WITH chosen AS MATERIALIZED (SELECT id FROM workflow WHERE state = 'running' AND lease_until < {now} "
+    "{skip locked}) UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
+    "WHERE id IN (SELECT id FROM chosen) RETURNING lane";
 constexpr std::string_view kRescueAll =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running'";
