@@ -121,6 +121,22 @@ TEST_F(Postgres, WhoseLeaseRanOutIsRefusedAndTheOtherReplicaTakesOver) {
   EXPECT_EQ(second.finish(theirs[0].workflow, {}, {}).value(), State::kDone);
 }
 
+TEST_F(Postgres, WhatAVanishedReplicaHasLockedDoesNotHoldUpTheRescueOfTheRest) {
+  ASSERT_TRUE(first.start({task("a", "a"), task("b", "b")}, {}));
+  ASSERT_EQ(first.claim("lane", "one", 2, 30s, {})->size(), 2u);
+  ASSERT_TRUE(one->change("UPDATE workflow SET lease_until = {now} - 1", {}, {}));
+  // The first one is stopped in the middle of a transaction.
+  ASSERT_TRUE(one->write(
+      [&](Transaction& transaction) -> Status {
+        TRY(transaction.run("UPDATE workflow SET status = 'half' WHERE id = 'a'", {}));
+        const auto rescued = second.rescue(within(10s));
+        EXPECT_TRUE(rescued && *rescued == 1) << (rescued ? "" : rescued.error().what);
+        return {};
+      },
+      {}));
+  EXPECT_EQ(second.rescue(within(10s)).value(), 1);
+}
+
 TEST_F(Postgres, ReplicasThatStartTheSameKeysInOppositeOrderBothGetThrough) {
   std::vector<std::jthread> threads;
   std::atomic<int> started{0}, merged{0};

@@ -67,6 +67,7 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
   engine::EngineOptions options;
   options.owner = rng.hex_id();
   options.history = out->config_->serve.history;
+  options.lease = out->config_->serve.lease;
   if (database.shared()) options.poll = kSharedPoll;
   options.on_replicas = [remotes = out->remotes_.get()](int replicas) {
     spdlog::info("replicas.counted count={}", replicas);

@@ -106,8 +106,9 @@ struct Serve {
   std::string listen = "127.0.0.1:8080";      ///< webhook and API
   std::string operations = "127.0.0.1:8081";  ///< health
   Millis history{30ll * 24 * 3600 * 1000};    ///< how long ended runs and tasks are kept
-  std::string tls_certificate;                ///< PEM file of `listen`; empty = plain HTTP
-  std::string tls_key;                        ///< PEM file
+  Millis lease{60'000};         ///< of a replica's work: how long it may be silent before others take over
+  std::string tls_certificate;  ///< PEM file of `listen`; empty = plain HTTP
+  std::string tls_key;          ///< PEM file
 };
 
 struct Config {

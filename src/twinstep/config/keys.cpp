@@ -233,6 +233,10 @@ const Section& serve_keys() {
        .type = KeyType::kDuration,
        .description = "how long ended runs and tasks are kept; at least 1s",
        .otherwise = json::value(duration_text(defaults.history))},
+      {.name = "lease",
+       .type = KeyType::kDuration,
+       .description = "with PostgreSQL: how long a silent replica keeps its work before others take over; at least 2s",
+       .otherwise = json::value(duration_text(defaults.lease))},
       {.name = "tls_certificate", .description = "PEM file: listen speaks TLS"},
       {.name = "tls_key", .description = "PEM file of the certificate's key"},
   }};

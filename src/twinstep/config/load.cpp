@@ -85,6 +85,7 @@ class Loader {
       if (const auto listen = inner.text("listen")) out_.config.serve.listen = *listen;
       if (const auto operations = inner.text("operations")) out_.config.serve.operations = *operations;
       if (const auto history = inner.duration("history")) out_.config.serve.history = std::max(*history, Millis{1000});
+      if (const auto lease = inner.duration("lease")) out_.config.serve.lease = std::max(*lease, Millis{2000});
       out_.config.serve.tls_certificate = inner.text("tls_certificate").value_or("");
       out_.config.serve.tls_key = inner.text("tls_key").value_or("");
       if (out_.config.serve.tls_certificate.empty() != out_.config.serve.tls_key.empty())

@@ -218,7 +218,7 @@ TEST_F(ConfigLoad, RetrySettingsOfTheSampleHoldWithTheirLowerBoundsAndBothNames)
 TEST_F(ConfigLoad, RetriesAndListenersOfTheDaemonComeFromTheFile) {
   const auto loaded = from(R"(
 twin_check: { first: 10s, cap: 2m, attempts: 9, total: 3h }
-serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d }
+serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d, lease: 1s }
 )");
   ASSERT_TRUE(loaded) << loaded.error().what;
   EXPECT_EQ(loaded->config.twin_check.first, Millis{10'000});
@@ -226,6 +226,7 @@ serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d }
   EXPECT_EQ(loaded->config.external_calls.first, Millis{300'000});
   EXPECT_EQ(loaded->config.serve.listen, "0.0.0.0:80");
   EXPECT_EQ(loaded->config.serve.history, Millis{7 * 24 * 3600'000});
+  EXPECT_EQ(loaded->config.serve.lease, Millis{2000}) << "a shorter one could not be renewed in time";
 }
 
 }  // namespace

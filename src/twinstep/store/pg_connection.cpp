@@ -22,7 +22,7 @@ constexpr int kOldest = 140000;        // pipelines, and noticing that a client 
 /// notice a client whose machine vanished, and acknowledge nothing that is not on disk.
 constexpr const char* kSession =
     "SELECT set_config('client_connection_check_interval', '1s', false), "
-    "set_config('idle_in_transaction_session_timeout', '60s', false), set_config('idle_session_timeout', '0', false), "
+    "set_config('idle_in_transaction_session_timeout', '10s', false), set_config('idle_session_timeout', '0', false), "
     "set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false), "
     "set_config('tcp_keepalives_count', '3', false), "
     "set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' "

@@ -73,9 +73,11 @@ constexpr std::string_view kForgetReplicas = "DELETE FROM replica WHERE seen < {
 constexpr std::string_view kCountReplicas = "SELECT count(*) FROM replica WHERE seen >= {now} - $1";
 constexpr std::string_view kLeave = "DELETE FROM replica WHERE owner = $1";
 constexpr Millis kForgotten{24 * 3'600'000};
+// What a paused or vanished replica has locked is left for the next time: it must not hold up all the others.
 constexpr std::string_view kRescue =
-    "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
-    "WHERE state = 'running' AND lease_until < {now} RETURNING lane";
+    "WITH chosen AS MATERIALIZED (SELECT id FROM workflow WHERE state = 'running' AND lease_until < {now} "
+    "{skip locked}) UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
+    "WHERE id IN (SELECT id FROM chosen) RETURNING lane";
 constexpr std::string_view kRescueAll =
     "UPDATE workflow SET state = 'waiting', due = {now}, owner = '', lease_until = 0, updated = {now} "
     "WHERE state = 'running'";
