@@ -65,7 +65,8 @@ std::optional<Finish> Attempt::retry(const config::RetrySettings& policy, const 
                                      bool anew) {
   const int tries = (anew ? 0 : claimed_.workflow.attempt) + 1;
   const Backoff backoff{.first = policy.first, .cap = policy.cap, .jitter = 0.1};
-  const Millis wait = error.retry_after ? std::max(*error.retry_after, Millis{1000}) : backoff.after(tries, rng_);
+  const Millis wait =
+      error.retry_after ? std::clamp(*error.retry_after, Millis{1000}, kLongestTold) : backoff.after(tries, rng_);
   const Millis waited = (anew ? Millis{0} : claimed_.workflow.waited) + wait;
   if (tries >= policy.attempts || waited > policy.total) return std::nullopt;
   Finish out = end(State::kWaiting, std::move(status), error.code);

@@ -14,14 +14,18 @@
 /// promised; the business rules are in workflows/.
 namespace twinstep::engine {
 
+/// A remote's Retry-After is obeyed up to here: a senseless one must neither use up a policy nor rest a lane for days.
+constexpr Millis kLongestTold{3'600'000};
+
 /// One claim of a workflow, as the business rules see it. The rules run from the top on every claim, skip what saved()
 /// shows to be done, and return how the claim ends.
 ///
 /// Threads  one at a time, that of the lane.
 class Attempt {
  public:
-  Attempt(store::WorkflowStore& store, store::Claimed claimed, Call call, Rng& rng)
-      : store_(store), claimed_(std::move(claimed)), call_(std::move(call)), rng_(rng) {}
+  /// `holds` says whether the claim surely is ours; empty = always.
+  Attempt(store::WorkflowStore& store, store::Claimed claimed, Call call, Rng& rng, std::function<bool()> holds = {})
+      : store_(store), claimed_(std::move(claimed)), call_(std::move(call)), rng_(rng), holds_(std::move(holds)) {}
   Attempt(const Attempt&) = delete;
   Attempt& operator=(const Attempt&) = delete;
 
@@ -29,6 +33,9 @@ class Attempt {
   /// Its stop token fires when the daemon stops and when the lease is lost: whatever is returned then is not recorded,
   /// another claim begins from the saved steps.
   const Call& call() const { return call_; }
+  /// True while nobody else can be at work on it. To be asked right before something is changed outside: a process that
+  /// was paused past its lease goes on where it was, before anything can stop it.
+  bool holds() const { return !call_.stop.stop_requested() && (!holds_ || holds_()); }
   Rng& rng() { return rng_; }
   /// Does a person want the workflow to end, as the store knows it now? The stop token fires then too. False when the
   /// store does not answer.
@@ -77,6 +84,7 @@ class Attempt {
   store::Claimed claimed_;
   Call call_;
   Rng& rng_;
+  const std::function<bool()> holds_;
   std::vector<store::HistoryLine> history_;
   std::optional<store::LedgerEntry> ledger_;
   std::optional<Rest> rest_;

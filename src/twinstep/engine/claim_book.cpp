@@ -17,21 +17,22 @@ ClaimBook::ClaimBook(store::WorkflowStore& store, bool shared, std::string owner
 
 ClaimBook::~ClaimBook() { stop(); }
 
-std::stop_source ClaimBook::add(const store::WorkflowId& id, SteadyTime sent) {
+std::stop_source ClaimBook::add(const store::Workflow& claim, SteadyTime sent) {
   std::scoped_lock lock(mutex_);
-  Held& held = held_[id.value];
+  Held& held = held_[key_of(claim)];
   held = Held{std::stop_source(), shared_ ? sent + lease_ - lease_ / 5 : SteadyTime::max(), false};
+  if (stopping_) held.stop.request_stop();
   return held.stop;
 }
 
-void ClaimBook::remove(const store::WorkflowId& id) {
+void ClaimBook::remove(const store::Workflow& claim) {
   std::scoped_lock lock(mutex_);
-  held_.erase(id.value);
+  held_.erase(key_of(claim));
 }
 
-bool ClaimBook::holds(const store::WorkflowId& id) const {
+bool ClaimBook::holds(const store::Workflow& claim) const {
   std::scoped_lock lock(mutex_);
-  const auto found = held_.find(id.value);
+  const auto found = held_.find(key_of(claim));
   return found != held_.end() && !found->second.lost && clock_.steady_now() < found->second.trusted_until;
 }
 
@@ -47,7 +48,8 @@ void ClaimBook::stop() {
 
 void ClaimBook::stop_all() {
   std::scoped_lock lock(mutex_);
-  for (auto& [id, held] : held_) held.stop.request_stop();
+  stopping_ = true;
+  for (auto& [key, held] : held_) held.stop.request_stop();
 }
 
 void ClaimBook::work(std::stop_token stop) {
@@ -71,13 +73,15 @@ void ClaimBook::work(std::stop_token stop) {
 }
 
 void ClaimBook::renew(const std::stop_token& stop) {
+  std::vector<Key> keys;
   std::vector<store::WorkflowId> ids;
   {
     std::scoped_lock lock(mutex_);
-    for (const auto& [id, held] : held_)
-      if (!held.lost) ids.emplace_back(id);
+    for (const auto& [key, held] : held_)
+      if (!held.lost) keys.push_back(key);
   }
-  if (ids.empty()) return;
+  if (keys.empty()) return;
+  for (const Key& key : keys) ids.emplace_back(key.first);
   const SteadyTime sent = clock_.steady_now();
   // A renewal that takes longer than a third of the lease is of no use any more: the next one comes then.
   const auto ours = store_.renew(owner_, ids, lease_, {sent + lease_ / 3, stop});
@@ -88,15 +92,15 @@ void ClaimBook::renew(const std::stop_token& stop) {
   std::set<std::string> kept;
   for (const store::WorkflowId& id : *ours) kept.insert(id.value);
   std::scoped_lock lock(mutex_);
-  for (const store::WorkflowId& id : ids) {
-    const auto found = held_.find(id.value);
+  for (const Key& key : keys) {
+    const auto found = held_.find(key);
     if (found == held_.end()) continue;
-    if (kept.contains(id.value)) {
+    if (kept.contains(key.first)) {
       found->second.trusted_until = sent + lease_ - lease_ / 5;
     } else if (!found->second.lost) {
       found->second.lost = true;
       found->second.stop.request_stop();
-      spdlog::warn("lease.lost workflow={} next=\"another replica works on it\"", id.value);
+      spdlog::warn("lease.lost workflow={} next=\"another replica works on it\"", key.first);
     }
   }
 }
@@ -105,11 +109,11 @@ void ClaimBook::give_up_untrusted() {
   if (!shared_) return;
   const SteadyTime now = clock_.steady_now();
   std::scoped_lock lock(mutex_);
-  for (auto& [id, held] : held_) {
+  for (auto& [key, held] : held_) {
     if (held.lost || now < held.trusted_until) continue;
     held.lost = true;
     held.stop.request_stop();
-    spdlog::warn("lease.not_sure workflow={} next=\"stopped here; whoever claims it goes on\"", id);
+    spdlog::warn("lease.not_sure workflow={} next=\"stopped here; whoever claims it goes on\"", key.first);
   }
 }
 
@@ -118,11 +122,14 @@ void ClaimBook::look_for_cancels(const std::stop_token& stop) {
     std::scoped_lock lock(mutex_);
     if (held_.empty()) return;
   }
-  const auto asked = store_.asked_to_cancel(owner_, {clock_.steady_now() + kLookForCancels, stop});
+  // Not longer than a renewal may take: leases are renewed by the same thread.
+  const Millis within = shared_ ? std::min(kLookForCancels, lease_ / 3) : kLookForCancels;
+  const auto asked = store_.asked_to_cancel(owner_, {clock_.steady_now() + within, stop});
   if (!asked) return;  // the next look comes soon
   std::scoped_lock lock(mutex_);
   for (const store::WorkflowId& id : *asked)
-    if (const auto found = held_.find(id.value); found != held_.end()) found->second.stop.request_stop();
+    for (auto found = held_.lower_bound({id.value, 0}); found != held_.end() && found->first.first == id.value; ++found)
+      found->second.stop.request_stop();
 }
 
 }  // namespace twinstep::engine

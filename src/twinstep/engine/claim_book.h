@@ -1,10 +1,10 @@
 #pragma once
 
-#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "twinstep/store/workflow_store.h"
 
@@ -23,18 +23,22 @@ class ClaimBook {
   ~ClaimBook();  ///< stop()
 
   /// Takes note of a claim that was asked for at `sent`; gives what stops its work.
-  std::stop_source add(const store::WorkflowId& id, SteadyTime sent);
-  void remove(const store::WorkflowId& id);
-  /// False when the claim was lost: nothing more may be written for it.
-  bool holds(const store::WorkflowId& id) const;
+  std::stop_source add(const store::Workflow& claim, SteadyTime sent);
+  void remove(const store::Workflow& claim);
+  /// False when the claim was lost: nothing more may be written for it, here or outside.
+  bool holds(const store::Workflow& claim) const;
 
   void start();
   /// Ends the thread. What is held stays held.
   void stop();
-  /// Asks everything that is held to stop.
+  /// Asks everything that is held to stop, and what is still added too.
   void stop_all();
 
  private:
+  /// A workflow that was lost and claimed anew here is another claim: the worker that still has the old one must not
+  /// speak for it.
+  using Key = std::pair<std::string, int64_t>;  // id, epoch
+  static Key key_of(const store::Workflow& claim) { return {claim.id.value, claim.epoch}; }
   struct Held {
     std::stop_source stop;
     SteadyTime trusted_until;
@@ -50,9 +54,9 @@ class ClaimBook {
   const std::string owner_;
   const Millis lease_;
   Clock& clock_;
-  mutable std::mutex mutex_;  // guards held_
-  std::condition_variable_any changed_;
-  std::map<std::string, Held, std::less<>> held_;
+  mutable std::mutex mutex_;  // guards the two below
+  std::map<Key, Held> held_;
+  bool stopping_ = false;
   std::jthread thread_;
 };
 

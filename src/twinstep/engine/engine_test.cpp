@@ -13,6 +13,37 @@ namespace {
 using namespace std::chrono_literals;
 using store::State;
 
+/// A database whose writes meet `before` first, which may hold them up.
+class GatedDatabase final : public store::Database {
+ public:
+  explicit GatedDatabase(store::Database& inner) : inner_(inner) {}
+  Status write(const Body& body, const Call& call) override {
+    std::function<void(const Call&)> before;
+    {
+      std::scoped_lock lock(mutex_);
+      before = before_;
+    }
+    if (before) before(call);
+    if (passes_over) return {};
+    return inner_.write(body, {call.deadline, {}});
+  }
+  Status read(const Body& body, const Call& call) override { return inner_.read(body, call); }
+  void listen(Listener listener) override { inner_.listen(std::move(listener)); }
+  bool shared() const override { return inner_.shared(); }
+  Millis went_back() const override { return inner_.went_back(); }
+
+  void meet(std::function<void(const Call&)> before) {
+    std::scoped_lock lock(mutex_);
+    before_ = std::move(before);
+  }
+  std::atomic<bool> passes_over = false;  ///< nothing is done
+
+ private:
+  std::mutex mutex_;  // guards before_
+  std::function<void(const Call&)> before_;
+  store::Database& inner_;
+};
+
 /// Lanes over a store in memory. Lanes wait in real time and are woken by hints, so that nothing here waits for a
 /// clock.
 class EngineTest : public testing::Test {
@@ -122,6 +153,78 @@ TEST_F(EngineTest, StoppingAsksTheWorkToStopAndGivesItBack) {
   EXPECT_EQ(engine->store().find(id, call)->state, State::kWaiting);
 }
 
+TEST_F(EngineTest, WhatIsClaimedWhileTheEngineStopsIsAskedToStopToo) {
+  GatedDatabase gated(*database);
+  std::atomic<bool> slow_begun = false, slow_stopped = false;
+  std::atomic<int> late_stopped = -1;
+  const auto wait_for_stop = [](Attempt& attempt) {
+    std::mutex own;
+    std::unique_lock lock(own);
+    std::condition_variable_any never;
+    never.wait_for(lock, attempt.call().stop, 5s, [] { return false; });
+    return attempt.call().stop.stop_requested();
+  };
+  engine.emplace(gated, EngineOptions{.owner = "me"}, real_clock(), rng);
+  engine->add_lane({"slow", 1, [&](Attempt& attempt) {
+                      slow_begun = true;
+                      slow_begun.notify_all();
+                      slow_stopped = wait_for_stop(attempt);
+                      slow_stopped.notify_all();
+                      return attempt.again(Millis{0}, "stopped");
+                    }});
+  engine->add_lane({"lane", 1, [&](Attempt& attempt) {
+                      late_stopped = wait_for_stop(attempt) ? 1 : 0;
+                      return attempt.again(Millis{0}, "stopped");
+                    }});
+  ASSERT_TRUE(engine->start(call));
+  store::WorkflowStore others(*database);
+  auto slow = task("device/slow");
+  slow.lane = "slow";
+  ASSERT_TRUE(others.start({slow}, call));
+  slow_begun.wait(false);
+  // From now on a claim is answered only when everything that was held has been asked to stop.
+  std::atomic<bool> claiming = false;
+  gated.meet([&](const Call& claim) {
+    if (!claim.stop.stop_possible()) return;
+    claiming = true;
+    claiming.notify_all();
+    slow_stopped.wait(false);
+  });
+  const auto id = others.start({task("device/late")}, call).value().at(0).id;
+  claiming.wait(false);
+  engine.reset();
+  EXPECT_EQ(late_stopped, 1);
+  EXPECT_EQ(others.find(id, call)->state, State::kWaiting);
+}
+
+TEST_F(EngineTest, WhatIsDueButHeldByAnotherReplicaIsNotLookedForWithoutAPause) {
+  // As with a row that another replica has locked: a claim passes it over, and it still is the next one that is due.
+  GatedDatabase gated(*database);
+  store::WorkflowStore others(*database);
+  const auto id = others.start({task("device/a")}, call).value().at(0).id;
+  std::mutex own;
+  std::condition_variable seen;
+  std::vector<SteadyTime> looks;
+  gated.passes_over = true;
+  gated.meet([&](const Call& claim) {
+    if (!claim.stop.stop_possible()) return;
+    std::scoped_lock lock(own);
+    looks.push_back(std::chrono::steady_clock::now());
+    seen.notify_all();
+  });
+  engine.emplace(gated, EngineOptions{.owner = "me"}, real_clock(), rng);
+  engine->add_lane({"lane", 1, [](Attempt& attempt) { return attempt.done(""); }});
+  ASSERT_TRUE(engine->start(call));
+  {
+    std::unique_lock lock(own);
+    seen.wait(lock, [&] { return looks.size() >= 4; });
+    EXPECT_GE(looks[3] - looks[0], 3 * 50ms);
+  }
+  gated.passes_over = false;
+  wait_for(id, State::kDone);
+  engine.reset();
+}
+
 TEST_F(EngineTest, WhatAPersonCancelsStopsWhileItIsAtWork) {
   std::atomic<bool> begun = false;
   with([&](Attempt& attempt) {
@@ -228,6 +331,9 @@ TEST(Attempt, ThePolicyDoublesUpToItsCapAndEndsByCountOrSum) {
   Error told = error;
   told.retry_after = Millis{77'000};
   EXPECT_EQ(attempt.retry(policy, told, "told", true)->due_in, 77s);
+  told.retry_after = 100'000h;
+  const config::RetrySettings patient{10s, 40s, 100, 24h};
+  EXPECT_EQ(attempt.retry(patient, told, "a senseless time is not waited for", true)->due_in, kLongestTold);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ constexpr int kClaimAtMost = 64;
 constexpr Millis kStoreTime{15'000};    // one call to the store
 constexpr Millis kAfterBug{3'600'000};  // an exception is a bug: look again when somebody may have noticed
 constexpr Millis kLongestRest{15 * 60'000};
+constexpr Millis kLockedElsewhere{100};  // until another replica's transaction is through
 constexpr Backoff kStoreAway{.first = Millis{200}, .cap = Millis{10'000}, .jitter = 0.2};
 
 }  // namespace
@@ -94,7 +95,7 @@ void Lane::claim_loop(std::stop_token stop) {
     } else if (claimed->size() < static_cast<size_t>(most)) {
       auto due = store_.next_due(options_.name, call);
       if (due)
-        next = *due;
+        next = claimed->empty() && *due == Millis{0} ? kLockedElsewhere : *due;
       else
         looked = fail(due.error());
     }
@@ -102,7 +103,7 @@ void Lane::claim_loop(std::stop_token stop) {
       std::scoped_lock lock(mutex_);
       if (claimed) {
         for (store::Claimed& one : *claimed) {
-          auto source = claims_.add(one.workflow.id, sent);
+          auto source = claims_.add(one.workflow, sent);
           queue_.push_back({std::move(one), std::move(source), sent});
           --free_;
         }
@@ -144,11 +145,12 @@ void Lane::work_loop() {
 
 void Lane::work_on(Job job) {
   const store::Workflow claim = job.claim.workflow;
-  Attempt attempt(store_, std::move(job.claim), {SteadyTime::max(), job.stop.get_token()}, rng_);
+  Attempt attempt(store_, std::move(job.claim), {SteadyTime::max(), job.stop.get_token()}, rng_,
+                  [&] { return claims_.holds(claim); });
   const store::Finish finish = attempt_of(attempt);
   settle_rest(attempt.rest(), job.claimed, finish.state == store::State::kDone);
   record(claim, finish);
-  claims_.remove(claim.id);
+  claims_.remove(claim);
   ++attempts_;
 }
 
@@ -167,7 +169,7 @@ store::Finish Lane::attempt_of(Attempt& attempt) {
 void Lane::record(const store::Workflow& claim, const store::Finish& finish) {
   crash_point("finish.before-commit");
   for (int tries = 1;; ++tries) {
-    if (!claims_.holds(claim.id)) return;  // whoever claims it next begins from the saved steps
+    if (!claims_.holds(claim)) return;  // whoever claims it next begins from the saved steps
     // Without a stop token: what was done outside should be known before the process ends.
     const auto state = store_.finish(claim, finish, {clock_.steady_now() + kStoreTime, {}});
     if (state) {
