@@ -206,7 +206,7 @@ TEST_F(LinkRun, FailsAtOnceOnRefusedCredentialsAndSaysWhatToMend) {
 
 TEST_F(LinkRun, WaitsForACommandThatIsAtWorkOnTheLink) {
   some_differences();
-  context->lock_store = testing::TempDir() + "twinstep-run-lock-" + rng.hex_id();
+  context->lock_store = "sqlite:" + testing::TempDir() + "twinstep-run-lock-" + rng.hex_id();
   const auto run = start();
   {
     const auto lock = store::LinkLock::take(context->lock_store, "one", clock);
