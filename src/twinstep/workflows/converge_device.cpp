@@ -99,6 +99,7 @@ class Convergence {
   }
 
   Finish create(const DeviceInput& device) {
+    if (!attempt_.holds()) return uncounted(Millis{0}, "stopped");
     crash_point("task.before-remote");
     const auto made = context_.external.create(device, call_);
     crash_point("task.after-remote");
@@ -123,6 +124,7 @@ class Convergence {
     if (canonical_device_id(old_one->id) != key_) return {};
     TRY_ASSIGN(const auto new_one, context_.external.look_up(now, call_));
     if (new_one.item == old_one->item) return {};
+    if (!attempt_.holds()) return fail(ErrorKind::kCancelled, "task.stopped", "stopped");
     TRY(context_.external.remove(before, call_));
     attempt_.note(kDelete.done, "the one made for an earlier device of this id");
     return {};
@@ -149,6 +151,7 @@ class Convergence {
       } else if (tags.empty()) {
         continue;  // nothing to find it by
       }
+      if (!attempt_.holds()) return uncounted(Millis{0}, "stopped");
       crash_point("task.before-remote");
       const auto gone = context_.external.remove(device, call_);
       crash_point("task.after-remote");
@@ -185,20 +188,27 @@ class Convergence {
 
   Finish store_trouble(const Error& error) {
     // The claim ends as soon as the store can be written again, which is when this is recorded at all.
-    return attempt_.again(Millis{1'000}, error.what);
+    return uncounted(Millis{1'000}, error.what);
+  }
+
+  /// Again, without a try of a policy. Which policy the tries so far belong to is kept.
+  Finish uncounted(Millis wait, std::string status) {
+    Finish out = attempt_.again(wait, std::move(status));
+    out.error_code = attempt_.workflow().error_code;
+    return out;
   }
 
   /// What a failed call means for this task and for its lane.
   Finish trouble(Error error, const Names& names) {
-    if (attempt_.call().stop.stop_requested()) return attempt_.again(Millis{0}, "stopped");
+    if (!attempt_.holds()) return uncounted(Millis{0}, "stopped");
     switch (error.kind) {
       case ErrorKind::kDenied:
         attempt_.rest_lane(kDeniedRest, error.what, true);
-        return attempt_.again(Millis{0}, fmt::format("waits until credentials are accepted again: {}", error.what));
+        return uncounted(Millis{0}, fmt::format("waits until credentials are accepted again: {}", error.what));
       case ErrorKind::kThrottled: {
-        const Millis rest = std::max(error.retry_after.value_or(kThrottledRest), Millis{1'000});
+        const Millis rest = std::clamp(error.retry_after.value_or(kThrottledRest), Millis{1'000}, engine::kLongestTold);
         attempt_.rest_lane(rest, error.what, false);
-        return attempt_.again(Millis{0}, fmt::format("waits because the remote asks to slow down: {}", error.what));
+        return uncounted(Millis{0}, fmt::format("waits because the remote asks to slow down: {}", error.what));
       }
       case ErrorKind::kInvalid:
       case ErrorKind::kConflict:

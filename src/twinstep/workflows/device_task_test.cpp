@@ -199,6 +199,62 @@ TEST_F(DeviceTask, WaitingForTagsDoesNotUseUpThePatienceForTheNetworkServer) {
   EXPECT_EQ(task(started.id).state, State::kDone) << task(started.id).status;
 }
 
+TEST_F(DeviceTask, ARefusalInBetweenDoesNotMixUpThePoliciesTries) {
+  in_hub("dev-1", {{"EUI", "AAAA"}});
+  config.twin_check = {1s, 1s, 100, 48h};
+  config.external_calls = {1s, 1s, 5, 48h};
+  const auto started = hint(What::kCreated, "dev-1", {}, "e1");
+  for (int i = 0; i < 10; ++i) {
+    work();
+    clock.advance(2s);
+  }
+  EXPECT_EQ(task(started.id).attempt, 10);
+  in_hub("dev-1", tags("AAAA"));
+  network.failures.push_back({.kind = ErrorKind::kThrottled, .what = "429", .code = "external.429"});
+  work();
+  ASSERT_TRUE(rest);
+  clock.advance(2s);
+  network.failures.push_back({.kind = ErrorKind::kUnavailable, .what = "down", .code = "external.503"});
+  work();
+  EXPECT_EQ(task(started.id).state, State::kWaiting) << "ten looks at the twin are no tries of the network server";
+  EXPECT_EQ(task(started.id).attempt, 1);
+  clock.advance(2s);
+  work();
+  EXPECT_EQ(task(started.id).state, State::kDone);
+}
+
+TEST_F(DeviceTask, WhoIsNotSureOfItsClaimAnyMoreChangesNothingOutside) {
+  in_hub("dev-1", tags("AAAA"));
+  hint(What::kChanged, "dev-1", {}, "e1");
+  network.devices["BBBB"] = {"dev-2", tags("BBBB")};
+  hint(What::kDeleted, "dev-2", tags("BBBB"), "e2");
+  for (int i = 0; i < 2; ++i) {
+    auto claimed = workflows->claim(external_lane("outside"), "me", 1, 60s, call).value();
+    ASSERT_EQ(claimed.size(), 1u);
+    // As after a pause of the process: another replica has the task, and nothing has told this one yet.
+    engine::Attempt attempt(*workflows, std::move(claimed[0]), call, rng, [] { return false; });
+    EXPECT_EQ(converge_device(*context, attempt, *workflows, hints).state, State::kWaiting);
+  }
+  EXPECT_EQ(network.creates, 0);
+  EXPECT_EQ(network.removes, 0);
+}
+
+TEST_F(DeviceTask, ASenselessRetryAfterNeitherRestsTheLaneForDaysNorGivesUp) {
+  for (const ErrorKind kind : {ErrorKind::kThrottled, ErrorKind::kUnavailable}) {
+    rest.reset();
+    network.failures.push_back({.kind = kind, .what = "later", .code = "external.later", .retry_after = 100'000h});
+    const bool first = kind == ErrorKind::kThrottled;
+    in_hub(first ? "dev-1" : "dev-2", tags(first ? "AAAA" : "BBBB"));
+    const auto started = hint(What::kCreated, first ? "dev-1" : "dev-2", tags(first ? "AAAA" : "BBBB"));
+    work();
+    EXPECT_EQ(task(started.id).state, State::kWaiting);
+    EXPECT_EQ(rest.value_or(engine::Attempt::Rest{1h, "", false}).span, 1h);
+    rest.reset();
+    drain();
+    EXPECT_EQ(task(started.id).state, State::kDone);
+  }
+}
+
 TEST_F(DeviceTask, TagsThatCanNeverWorkFailAtOnce) {
   const auto started = hint(What::kCreated, "dev-1", tags("TOO-LONG"), "e1");
   in_hub("dev-1", tags("TOO-LONG"));
