@@ -1,12 +1,12 @@
 // What the peer tests share: our built programs, the simulator and Azurite as child processes, temporary folders.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
+import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -83,6 +83,62 @@ export async function startSim(folder, args = []) {
     if (match) variables[match[1]] = match[2].replace(/^'(.*)'$|^"(.*)"$/, '$1$2');
   }
   return { ...sim, ready: JSON.parse(sim.line), ca: readFileSync(ca, 'utf8'), variables };
+}
+
+/// PostgreSQL in a folder of its own, as a user of its own where we are root, which it refuses.
+export async function startPostgres() {
+  const root = '/usr/lib/postgresql';
+  const versions = existsSync(root) ? readdirSync(root).sort((a, b) => Number(b) - Number(a)) : [];
+  const bin = versions.map((version) => join(root, version, 'bin')).find((path) => existsSync(join(path, 'postgres')));
+  if (!bin) throw new Error('PostgreSQL is not installed; run scripts/setup --for test');
+  const folder = mkdtempSync(join(tmpdir(), 'twinstep-postgres-'));
+  const asUser = process.getuid() === 0 ? ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', '--pdeathsig=KILL'] : ['setpriv', '--pdeathsig=KILL'];
+  if (process.getuid() === 0) execFileSync('chown', ['postgres:postgres', folder]);
+  const user = process.getuid() === 0 ? 'postgres' : process.env.USER ?? 'postgres';
+  execFileSync(asUser[0], [...asUser.slice(1), join(bin, 'initdb'), '-D', join(folder, 'data'), '-A', 'trust', '-U', user, '-E', 'UTF8', '--locale=C'], { cwd: folder });
+  const port = await freePort();
+  let server;
+  const up = async () => {
+    server = spawn(asUser[0], [...asUser.slice(1), join(bin, 'postgres'), '-D', join(folder, 'data'), '-k', folder, '-p', String(port),
+      '-c', 'listen_addresses=127.0.0.1'], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    server.ended = new Promise((resolve) => server.once('exit', resolve));
+    let log = '';
+    await new Promise((resolve, reject) => {
+      server.stderr.on('data', (data) => { log += data; if (log.includes('ready to accept connections')) resolve(); });
+      server.once('exit', (code) => reject(new Error(`postgres ended with ${code}: ${log}`)));
+    });
+  };
+  /// SIGINT is a fast shutdown, SIGQUIT an immediate one, as a crash.
+  const down = async (signal = 'SIGINT') => { server.kill(signal); await server.ended; };
+  await up();
+  return {
+    uri: `postgresql://${user}@127.0.0.1:${port}/postgres`, port, up, down,
+    stop: async () => { await down('SIGQUIT'); rmSync(folder, { recursive: true, force: true }); },
+  };
+}
+
+/// A TCP connection between two that can be cut: what arrives meanwhile is kept back, as on a broken network.
+export async function startWire(to) {
+  const pairs = new Set();
+  let cut = false;
+  const server = createServer((near) => {
+    const far = createConnection(to, '127.0.0.1');
+    const pair = [near, far];
+    pairs.add(pair);
+    for (const [from, into] of [[near, far], [far, near]]) {
+      from.on('data', (data) => into.write(data));
+      from.on('error', () => {});
+      from.on('close', () => { pairs.delete(pair); into.destroy(); });
+    }
+    if (cut) pair.forEach((end) => end.pause());
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  return {
+    port: server.address().port,
+    cut: () => { cut = true; pairs.forEach((pair) => pair.forEach((end) => end.pause())); },
+    mend: () => { cut = false; pairs.forEach((pair) => pair.forEach((end) => end.destroy())); },
+    stop: () => { pairs.forEach((pair) => pair.forEach((end) => end.destroy())); return new Promise((resolve) => { server.close(resolve); }); },
+  };
 }
 
 /// Runs a program to its end.
