@@ -78,7 +78,7 @@ Result<ChildRun> run_child(const std::vector<std::string>& command) {
   return run;
 }
 
-Result<std::unique_ptr<Server>> Server::start(const std::vector<std::string>& command) {
+Result<std::unique_ptr<Server>> Server::start(const std::vector<std::string>& command, const std::string& errors) {
   const std::vector<char*> arguments = arguments_of(command);
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return cannot(command, "make a pipe");
@@ -88,6 +88,7 @@ Result<std::unique_ptr<Server>> Server::start(const std::vector<std::string>& co
     const int nothing = ::open("/dev/null", O_RDONLY);
     ::dup2(nothing, STDIN_FILENO);
     ::dup2(ends[1], STDOUT_FILENO);
+    if (!errors.empty()) ::dup2(::open(errors.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644), STDERR_FILENO);
     ::execvp(arguments.front(), arguments.data());
     ::_exit(127);
   }
@@ -105,10 +106,14 @@ Result<std::unique_ptr<Server>> Server::start(const std::vector<std::string>& co
   return server;
 }
 
-Server::~Server() {
-  ::kill(pid_, SIGTERM);
+Server::~Server() { end(SIGTERM); }
+
+void Server::end(int signal) {
+  if (pid_ == 0) return;
+  ::kill(pid_, signal);
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
+  pid_ = 0;
 }
 
 }  // namespace twinstep::bench

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <memory>
@@ -27,17 +28,21 @@ Result<ChildRun> run_child(const std::vector<std::string>& command);
 /// A program that serves while others run; ends with SIGTERM when this goes.
 class Server {
  public:
-  /// Starts a program and waits for the first line of its output, with which it says that it serves.
+  /// Starts a program and waits for the first line of its output, with which it says that it serves. Its errors are
+  /// added to the file `errors`, or go where ours go. From the main thread: it ends with the thread that started it.
   /// Errors  kUnavailable "bench.child", also when it ends without a line.
-  static Result<std::unique_ptr<Server>> start(const std::vector<std::string>& command);
+  static Result<std::unique_ptr<Server>> start(const std::vector<std::string>& command, const std::string& errors = {});
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   const std::string& ready_line() const { return ready_line_; }
+  pid_t pid() const { return pid_; }
+  /// Ends it by this signal and waits until it has ended.
+  void end(int signal);
 
  private:
   Server(pid_t pid, std::string line) : pid_(pid), ready_line_(std::move(line)) {}
-  pid_t pid_;
+  pid_t pid_;  // 0: has ended
   std::string ready_line_;
 };
 

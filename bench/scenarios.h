@@ -17,6 +17,10 @@ Result<bool> compare(const std::vector<std::string>& arguments);
 /// How much of a hub's quota twinstep uses while it applies changes, and whether the hub ever refuses.
 Result<bool> quota(const std::vector<std::string>& arguments);
 
+/// The daemon's numbers: events taken in, latency, waiting tasks, the idle daemon, replicas. One JSON object for each
+/// row.
+Result<bool> serve(const std::vector<std::string>& arguments);
+
 /// Path of another program of ours, beside this one.
 inline std::string program(const char* name) {
   std::error_code ignored;
