@@ -23,24 +23,29 @@ class StartQueue {
 
   /// As WorkflowStore::start(). Errors  those, and kTimeout "store.busy": nothing was written.
   Result<std::vector<Started>> start(const std::vector<NewWorkflow>& workflows, const Call& call);
+  /// How many callers wait for somebody to work for them.
+  size_t waiting() const;
 
  private:
   struct Caller {
     const std::vector<NewWorkflow>& workflows;
     const Call& call;
+    std::mutex mutex{};  // guards the next two; its own, so that those that are woken together do not queue for one
     std::condition_variable changed{};
-    bool begun = false;
     bool ended = false;
     bool leads = false;  // works for the others until its own is done
     Result<std::vector<Started>> outcome{};
     std::exception_ptr thrown{};
   };
+  Status wait_for_turn(Caller& mine);
+  void lead(Caller& mine);
+  void pass_on();
   std::vector<Caller*> take();
   void start_together(const std::vector<Caller*>& callers);
   void start_each(const std::vector<Caller*>& callers);
 
   WorkflowStore& store_;
-  std::mutex mutex_;  // guards the two below and every caller in the queue
+  mutable std::mutex mutex_;  // guards the two below; before a caller's own
   std::deque<Caller*> queue_;
   int leaders_ = 0;
 };
