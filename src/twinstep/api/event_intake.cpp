@@ -42,7 +42,7 @@ http::ServerResponse later(const Error& error) {
 EventIntake::EventIntake(const config::Config& config,
                          std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> links,
                          store::WorkflowStore& store, workflows::HintMemory& hints, Clock& clock, Rng& rng)
-    : store_(store), hints_(hints), clock_(clock), rng_(rng) {
+    : queue_(store), hints_(hints), clock_(clock), rng_(rng) {
   for (const auto& [link, external] : links) {
     if (!link->events) continue;
     const std::string host = lower(config.find_hub(link->hub)->host);
@@ -118,13 +118,8 @@ void EventIntake::add_event(const azure::RegistryEvent& event, const std::vector
     hint.event_id = fmt::format("{}:{}", event.id, event.hash);
     hint.source = fmt::format("event {}", event.id);
     store::NewWorkflow& task = out.emplace_back(workflows::device_task(*target.link, *target.external, hint, rng_));
-    if (!created || event.tags.empty()) continue;
     // Before the commit: a lane may claim the task at that very moment.
-    auto tags = json::parse(event.tags, "the event's tags");
-    auto desired = event.desired.empty() ? Result<json::value>(json::object{})
-                                         : json::parse(event.desired, "the event's desired properties");
-    if (tags && tags->is_object() && desired && desired->is_object())
-      hints_.put(task.id, std::move(tags->get_object()), std::move(desired->get_object()));
+    if (created && !event.tags.empty()) hints_.put(task.id, event.tags, event.desired);
   }
 }
 
@@ -165,7 +160,7 @@ http::ServerResponse EventIntake::post(const http::ServerRequest& request) {
   json::object answer{{"received", delivery->events.size() + delivery->bad.size()}};
   IntakeCounts now;
   if (!tasks.empty()) {
-    const auto started = store_.start(tasks, {clock_.steady_now() + kStoreTime, {}});
+    const auto started = queue_.start(tasks, {clock_.steady_now() + kStoreTime, {}});
     if (!started) {
       for (const store::NewWorkflow& task : tasks) (void)hints_.take(task.id);
       spdlog::warn("delivery.not_accepted events={} reason=\"{}\"", tasks.size(), started.error().what);

@@ -8,6 +8,7 @@
 
 #include "twinstep/api/router.h"
 #include "twinstep/azure/event_grid.h"
+#include "twinstep/store/start_queue.h"
 #include "twinstep/workflows/device_task.h"
 
 namespace twinstep::api {
@@ -64,7 +65,7 @@ class EventIntake {
   void refuse(std::string_view hub);
 
   std::map<std::string, std::vector<Target>, std::less<>> by_hub_;  // names in lower case
-  store::WorkflowStore& store_;
+  store::StartQueue queue_;
   workflows::HintMemory& hints_;
   Clock& clock_;
   Rng& rng_;

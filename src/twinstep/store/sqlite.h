@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "twinstep/store/database.h"
 
@@ -16,8 +17,9 @@ class Statement {
  public:
   Statement& bind(std::string_view text);
   Statement& bind(int64_t number);
-  /// Binds `$1` or `$now`; a name that the statement does not use is left alone.
-  void bind_named(const std::string& name, const Value& value);
+  /// Binds `$1`, `$2`, ... and `$now`; names that the statement does not use are left alone. Texts are not copied: they
+  /// need to live until the statement is reset, and every run binds all of them anew.
+  void bind_all(std::span<const Value> values, int64_t now);
   /// True: a row is there. False: done. Errors  kUnavailable "store.sqlite" (busy, full, I/O), kCorrupt.
   Result<bool> step();
   Status run();  ///< steps to the end
@@ -35,6 +37,8 @@ class Statement {
   sqlite3* database_;
   std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> statement_;
   int bound_ = 0;
+  std::vector<int> places_;  // of $1, $2, ... as SQLite counts them; 0: not used, asked for once
+  int now_place_ = -1;       // of $now; -1: not asked for yet
 };
 
 /// One SQLite connection: WAL, synchronous=FULL, five seconds of patience with other processes.

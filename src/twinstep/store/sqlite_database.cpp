@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <stdexcept>
 
 #include "twinstep/store/migrations.h"
@@ -33,8 +34,7 @@ class SqliteDatabase::Connection {
       found = statements_.emplace(std::string(sql), database_.prepare(in_sqlite(sql))).first;
     Statement& statement = found->second;
     statement.reset();
-    for (size_t i = 0; i < values.size(); ++i) statement.bind_named(fmt::format("${}", i + 1), values[i]);
-    statement.bind_named("$now", now);
+    statement.bind_all(values, now);
     Rows rows;
     for (;;) {
       auto more = statement.step();
@@ -50,6 +50,10 @@ class SqliteDatabase::Connection {
     rows.affected = database_.changes();
     statement.reset();
     return rows;
+  }
+  /// A statement without values and rows.
+  Status run(std::string_view sql) {
+    return run(sql, {}, 0).map([](const Rows&) {});
   }
   Sqlite& sqlite() { return database_; }
 
@@ -160,15 +164,25 @@ void SqliteDatabase::listen(Listener listener) {
 
 Status SqliteDatabase::write(const Body& body, const Call& call) {
   Job job{body};
+  // Outside of the lock: it runs at once when the token has fired already.
+  const std::stop_callback stopped(call.stop, [&] {
+    std::scoped_lock lock(mutex_);
+    job.changed.notify_one();
+  });
   std::unique_lock lock(mutex_);
   queue_.push_back(&job);
-  changed_.notify_all();
+  queued_.notify_one();
   // Waiting for the turn can be given up; once begun, the job refers to this frame and is seen through.
-  if (!wait_for(changed_, lock, call, [&] { return job.begun; })) {
+  const auto over = [&] { return job.ended || (!job.begun && call.stop.stop_requested()); };
+  if (call.deadline == SteadyTime::max())
+    job.changed.wait(lock, over);
+  else
+    job.changed.wait_until(lock, call.deadline, over);
+  if (!job.begun) {
     std::erase(queue_, &job);
     return gave_up(call);
   }
-  changed_.wait(lock, [&] { return job.ended; });
+  job.changed.wait(lock, [&] { return job.ended; });
   if (job.thrown) std::rethrow_exception(job.thrown);
   return std::move(job.outcome);
 }
@@ -177,7 +191,7 @@ Status SqliteDatabase::read(const Body& body, const Call& call) {
   if (!reader_) return write(body, call);
   {
     std::unique_lock lock(mutex_);
-    if (!wait_for(changed_, lock, call, [&] { return !reading_; })) return gave_up(call);
+    if (!wait_for(reader_free_, lock, call, [&] { return !reading_; })) return gave_up(call);
     reading_ = true;
   }
   Status outcome;
@@ -190,7 +204,7 @@ Status SqliteDatabase::read(const Body& body, const Call& call) {
   {
     std::scoped_lock lock(mutex_);
     reading_ = false;
-    changed_.notify_all();
+    reader_free_.notify_one();
   }
   if (thrown) std::rethrow_exception(thrown);
   return outcome;
@@ -210,7 +224,7 @@ Status SqliteDatabase::read_with(Connection& reader, const Body& body) {
 void SqliteDatabase::work(std::stop_token stop) {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, stop, [&] { return !queue_.empty(); });
+    queued_.wait(lock, stop, [&] { return !queue_.empty(); });
     if (queue_.empty()) return;  // stopped, and nobody waits
     std::deque<Job*> jobs;
     while (!queue_.empty() && jobs.size() < kMostTogether) {
@@ -218,23 +232,30 @@ void SqliteDatabase::work(std::stop_token stop) {
       jobs.back()->begun = true;
       queue_.pop_front();
     }
-    changed_.notify_all();
     lock.unlock();
     const Status committed = commit_together(jobs);
     lock.lock();
+    if (!committed)
+      for (Job* job : jobs) job->outcome = tl::unexpected<Error>(committed.error());
+    tell(jobs);
     for (Job* job : jobs) {
-      if (!committed) job->outcome = tl::unexpected<Error>(committed.error());
-      if (listener_ && job->outcome && !job->thrown)
-        for (const std::string& channel : job->channels) listener_(channel);
       job->ended = true;
+      job->changed.notify_one();  // with the lock: it may be gone as soon as it can be seen to have ended
     }
-    changed_.notify_all();
   }
+}
+
+void SqliteDatabase::tell(const std::deque<Job*>& jobs) {
+  if (!listener_) return;
+  std::set<std::string_view> channels;
+  for (const Job* job : jobs)
+    if (job->outcome && !job->thrown) channels.insert(job->channels.begin(), job->channels.end());
+  for (const std::string_view channel : channels) listener_(channel);
 }
 
 Status SqliteDatabase::commit_together(const std::deque<Job*>& jobs) {
   Sqlite& database = writer_->sqlite();
-  TRY(database.execute("BEGIN IMMEDIATE"));
+  TRY(writer_->run("BEGIN IMMEDIATE"));
   for (Job* job : jobs) {
     run_one(*job);
     // A full disk or an I/O error ends the whole transaction, not only the statement.
@@ -253,14 +274,14 @@ Status SqliteDatabase::commit_together(const std::deque<Job*>& jobs) {
     else
       committed = fail(std::move(saved).error());
   }
-  if (committed) committed = database.execute("COMMIT");
+  if (committed) committed = writer_->run("COMMIT");
   if (!committed && database.in_transaction()) (void)database.execute("ROLLBACK");
   return committed;
 }
 
 void SqliteDatabase::run_one(Job& job) {
   Sqlite& database = writer_->sqlite();
-  job.outcome = database.execute("SAVEPOINT job");
+  job.outcome = writer_->run("SAVEPOINT job");
   if (!job.outcome) return;
   SqliteTransaction transaction(*writer_, now(), &job.channels);
   try {
@@ -270,8 +291,8 @@ void SqliteDatabase::run_one(Job& job) {
   }
   if (!database.in_transaction()) return;
   const bool keep = job.outcome && !job.thrown;
-  if (!keep) (void)database.execute("ROLLBACK TO job");
-  auto released = database.execute("RELEASE job");
+  if (!keep) (void)writer_->run("ROLLBACK TO job");
+  auto released = writer_->run("RELEASE job");
   if (keep && !released) job.outcome = released;
 }
 

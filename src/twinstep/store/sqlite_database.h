@@ -37,6 +37,7 @@ class SqliteDatabase final : public Database {
     std::vector<std::string> channels{};
     Status outcome{};
     std::exception_ptr thrown{};
+    std::condition_variable changed{};  // its own, so that the end of one wakes one
     bool begun = false;
     bool ended = false;
   };
@@ -49,6 +50,7 @@ class SqliteDatabase final : public Database {
   void work(std::stop_token stop);
   Status commit_together(const std::deque<Job*>& jobs);
   void run_one(Job& job);
+  void tell(const std::deque<Job*>& jobs);
 
   Clock& clock_;
   const SteadyTime opened_;
@@ -58,8 +60,9 @@ class SqliteDatabase final : public Database {
   std::unique_ptr<Connection> writer_;
   std::unique_ptr<Connection> reader_;  // of whoever set reading_; null: in memory, reads go through the writer
 
-  std::mutex mutex_;  // guards queue_, reading_, listener_ and every job in the queue
-  std::condition_variable_any changed_;
+  std::mutex mutex_;                         // guards queue_, reading_, listener_ and every job in the queue
+  std::condition_variable_any queued_;       // for the writer
+  std::condition_variable_any reader_free_;  // for those that want to read
   bool reading_ = false;
   std::deque<Job*> queue_;
   Listener listener_;

@@ -201,30 +201,30 @@ std::vector<std::vector<Value>> values_of(const std::vector<size_t>& order, Valu
 }
 
 /// Starts, merges or queues all of them and gives what became of each. What most of them need is asked for all at once.
-Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const NewWorkflow> wants) {
+Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const NewWorkflow* const> wants) {
   std::vector<Started> out(wants.size());
   // Every replica takes the keys in the same order: then two that start the same ones wait for each other, and there is
   // no deadlock, which would take PostgreSQL a second to find.
   std::vector<size_t> order(wants.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return wants[a].key < wants[b].key; });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return wants[a]->key < wants[b]->key; });
 
   std::vector<size_t> named, known, fresh;
   std::copy_if(order.begin(), order.end(), std::back_inserter(named),
-               [&](size_t at) { return !wants[at].seen_id.empty(); });
+               [&](size_t at) { return !wants[at]->seen_id.empty(); });
   TRY_ASSIGN(const auto remembered,
              transaction.run_each(kRememberSeen, values_of(named, [&](size_t at) {
-                                    return std::vector<Value>{wants[at].seen_id, wants[at].id.value};
+                                    return std::vector<Value>{wants[at]->seen_id, wants[at]->id.value};
                                   })));
   std::vector<bool> is_known(wants.size());
   for (size_t i = 0; i < named.size(); ++i) is_known[named[i]] = remembered[i].affected == 0;
   for (const size_t at : order) (is_known[at] ? known : fresh).push_back(at);
 
   TRY_ASSIGN(const auto inserted, transaction.run_each(kInsert, values_of(fresh, [&](size_t at) {
-                                                         return insert_values(wants[at], wants[at].state);
+                                                         return insert_values(*wants[at], wants[at]->state);
                                                        })));
   for (size_t i = 0; i < fresh.size(); ++i) {
-    const NewWorkflow& want = wants[fresh[i]];
+    const NewWorkflow& want = *wants[fresh[i]];
     if (inserted[i].affected == 1) {
       out[fresh[i]] = {Started::kStarted, want.id};
       transaction.notify(want.lane);
@@ -234,10 +234,17 @@ Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const
   }
   // At the end: an event that is here twice is answered with what its first one became.
   TRY_ASSIGN(const auto by, transaction.run_each(kSeenBy, values_of(known, [&](size_t at) {
-                                                   return std::vector<Value>{wants[at].seen_id};
+                                                   return std::vector<Value>{wants[at]->seen_id};
                                                  })));
   for (size_t i = 0; i < known.size(); ++i)
     out[known[i]] = {Started::kKnown, WorkflowId(by[i].empty() ? "" : by[i].text(0, 0))};
+  return out;
+}
+
+std::vector<const NewWorkflow*> pointers_to(const std::vector<NewWorkflow>& workflows) {
+  std::vector<const NewWorkflow*> out;
+  out.reserve(workflows.size());
+  for (const NewWorkflow& one : workflows) out.push_back(&one);
   return out;
 }
 
@@ -326,6 +333,10 @@ Result<int64_t> WorkflowStore::begin(const Call& call) {
 }
 
 Result<std::vector<Started>> WorkflowStore::start(const std::vector<NewWorkflow>& workflows, const Call& call) {
+  return start(pointers_to(workflows), call);
+}
+
+Result<std::vector<Started>> WorkflowStore::start(const std::vector<const NewWorkflow*>& workflows, const Call& call) {
   std::vector<Started> out;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
@@ -400,7 +411,7 @@ Result<std::vector<Started>> WorkflowStore::start_with_step(const Workflow& clai
         TRY_ASSIGN(const Rows ours, transaction.run(kOurs, {claim.id.value, claim.epoch}));
         if (ours.affected == 0) return lease_lost(claim);
         TRY(transaction.run(kSaveStep, {claim.id.value, name, output}));
-        TRY_ASSIGN(out, start_all(transaction, workflows));
+        TRY_ASSIGN(out, start_all(transaction, pointers_to(workflows)));
         return {};
       },
       call));
@@ -624,7 +635,7 @@ Result<std::optional<Started>> WorkflowStore::fire_schedule(std::string_view lin
         out.reset();
         TRY_ASSIGN(const Rows fired, transaction.run(kFire, {link, micros(due), micros(next)}));
         if (fired.affected == 0) return {};
-        TRY_ASSIGN(const auto started, start_all(transaction, {&workflow, 1}));
+        TRY_ASSIGN(const auto started, start_all(transaction, std::array{&workflow}));
         out = started.front();
         return {};
       },

@@ -123,6 +123,7 @@ class WorkflowStore {
 
   /// All or nothing; those of one key in order. Gives what became of each, in the order given.
   Result<std::vector<Started>> start(const std::vector<NewWorkflow>& workflows, const Call& call);
+  Result<std::vector<Started>> start(const std::vector<const NewWorkflow*>& workflows, const Call& call);
 
   /// Up to `max` due workflows of the lane, the longest due first, none while the lane is paused.
   Result<std::vector<Claimed>> claim(std::string_view lane, std::string_view owner, int max, Millis lease,

@@ -33,7 +33,7 @@ json::object parsed_object(const std::string& text) {
 
 }  // namespace
 
-void HintMemory::put(const store::WorkflowId& id, json::object tags, json::object desired) {
+void HintMemory::put(const store::WorkflowId& id, std::string tags, std::string desired) {
   std::scoped_lock lock(mutex_);
   held_[id.value] = {std::move(tags), std::move(desired)};
   order_.push_back(id.value);
@@ -45,12 +45,15 @@ void HintMemory::put(const store::WorkflowId& id, json::object tags, json::objec
 }
 
 std::optional<std::pair<json::object, json::object>> HintMemory::take(const store::WorkflowId& id) {
-  std::scoped_lock lock(mutex_);
-  const auto found = held_.find(id.value);
-  if (found == held_.end()) return std::nullopt;
-  auto out = std::move(found->second);
-  held_.erase(found);
-  return out;
+  std::pair<std::string, std::string> texts;
+  {
+    std::scoped_lock lock(mutex_);
+    const auto found = held_.find(id.value);
+    if (found == held_.end()) return std::nullopt;
+    texts = std::move(found->second);
+    held_.erase(found);
+  }
+  return std::pair{parsed_object(texts.first), parsed_object(texts.second)};
 }
 
 std::string external_lane(std::string_view external) { return fmt::format("external/{}", external); }
@@ -73,16 +76,16 @@ store::NewWorkflow device_task(const config::Link& link, const providers::Extern
   out.kind = "device";
   out.lane = external_lane(link.external);
   out.key = device_key(link.name, hint.device);
-  const json::object tags = kept_tags(external, parsed_object(hint.tags));
+  json::object tags = kept_tags(external, parsed_object(hint.tags));
   json::object input{{"link", link.name},
                      {"device", hint.device.value},
                      {"what", kWhat[static_cast<size_t>(hint.what)]},
                      {"source", hint.source}};
-  if (!tags.empty()) input["tags"] = tags;
+  if (!tags.empty()) input["tags"] = std::move(tags);
   out.input = json::write(input);
   // A newer hint that carries no tags must not forget how the device can be found.
-  out.merge = [input](std::string_view active) {
-    json::object merged = input;
+  out.merge = [input = out.input](std::string_view active) {
+    json::object merged = parsed_object(input);
     if (!merged.contains("tags")) {
       const auto before = json::parse(active, "the task's input");
       if (before && before->is_object())

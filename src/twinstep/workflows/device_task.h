@@ -1,10 +1,10 @@
 #pragma once
 
 #include <deque>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "twinstep/engine/attempt.h"
@@ -35,14 +35,15 @@ struct DeviceHint {
 class HintMemory {
  public:
   explicit HintMemory(size_t most = 20'000) : most_(most) {}
-  void put(const store::WorkflowId& id, json::object tags, json::object desired);
+  /// JSON objects, `desired` may be empty.
+  void put(const store::WorkflowId& id, std::string tags, std::string desired);
   /// Gives and forgets.
   std::optional<std::pair<json::object, json::object>> take(const store::WorkflowId& id);
 
  private:
   const size_t most_;
   std::mutex mutex_;  // guards the two below
-  std::map<std::string, std::pair<json::object, json::object>, std::less<>> held_;
+  std::unordered_map<std::string, std::pair<std::string, std::string>> held_;
   std::deque<std::string> order_;
 };
 

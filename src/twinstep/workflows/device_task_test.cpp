@@ -46,7 +46,7 @@ class DeviceTask : public testing::Test {
     out.event_id = event;
     out.source = "event " + event;
     const auto task = device_task(link, network, out, rng);
-    if (what == What::kCreated && !with.empty()) hints.put(task.id, with, {});
+    if (what == What::kCreated && !with.empty()) hints.put(task.id, json::write(with), {});
     const auto started = workflows->start({task}, call).value().at(0);
     if (started.what != store::Started::kStarted) (void)hints.take(task.id);
     return started;
