@@ -84,7 +84,8 @@ bool approvable(const plan::PlanHead& head, const PlannedLink& planned) {
 /// The plan of a run, read back from the store; its file loses its name as soon as it is open.
 Result<plan::PlanReader> stored_plan(LinkContext& context, store::RunStore& runs, const store::WorkflowId& run,
                                      const Call& call) {
-  const std::string path = fmt::format("{}/twinstep-plan-{}", context.temporary_folder, context.rng.hex_id());
+  const std::string path =
+      fmt::format("{}/twinstep-plan-{}-{}", context.temporary_folder, ::getpid(), context.rng.hex_id());
   TRY_ASSIGN(plan::PlanFileSink file, plan::PlanFileSink::create(path));
   TRY(runs.read_plan(
       run, [&](std::string_view piece) { return file.write(piece); }, call));
