@@ -79,14 +79,14 @@ void StartQueue::lead(Caller& mine) {
 }
 
 void StartQueue::pass_on() {
-  if (queue_.empty()) {
-    --leaders_;
+  for (Caller* next : queue_) {
+    std::scoped_lock lock(next->mutex);
+    if (next->leads) continue;  // it has a place of its own already; ours would be lost with it
+    next->leads = true;
+    next->changed.notify_one();
     return;
   }
-  Caller* next = queue_.front();
-  std::scoped_lock lock(next->mutex);
-  next->leads = true;
-  next->changed.notify_one();
+  --leaders_;
 }
 
 std::vector<StartQueue::Caller*> StartQueue::take() {

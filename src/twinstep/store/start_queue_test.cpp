@@ -150,5 +150,22 @@ TEST_F(StartQueueTest, WaitingIsGivenUpAtTheDeadlineAndWhenAskedToStop) {
   EXPECT_EQ(store.count("device", {}).value()[State::kWaiting], 2);
 }
 
+TEST_F(StartQueueTest, ManyWhoComeAndGoLeaveNobodyWaiting) {
+  gated.open = true;
+  std::atomic<int> made = 0;
+  {
+    std::vector<std::jthread> crowd;
+    for (int thread = 0; thread < 8; ++thread)
+      crowd.emplace_back([&, thread] {
+        for (int i = 0; i < 100; ++i) {
+          const std::string id = std::to_string(thread) + "-" + std::to_string(i);
+          if (queue.start({task(id, "device/" + id)}, {std::chrono::steady_clock::now() + 30s, {}})) ++made;
+        }
+      });
+  }
+  EXPECT_EQ(made, 800);
+  EXPECT_EQ(queue.waiting(), 0u);
+}
+
 }  // namespace
 }  // namespace twinstep::store
