@@ -134,7 +134,7 @@ void EventGridSim::shake_hands(Work& work, std::unique_lock<std::mutex>& lock, c
 void EventGridSim::settle_handshake(Subscription& s, const std::string& code, const Result<http::Response>& answer) {
   s.handshaking = false;
   if (s.state != State::kCreating) return;  // somebody was faster by hand
-  ++version_;
+  wake();
   const SteadyTime now = clock_.steady_now();
   const auto manual = [&](std::string why) {
     s.state = State::kAwaitingManualAction;

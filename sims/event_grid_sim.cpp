@@ -224,8 +224,7 @@ void EventGridSim::settle(Work& work, const Result<http::Response>& answer) {
   --s.requests;
   const DeliveryOutcome outcome = judge(answer);
   ++s.counts.answers[answer ? std::to_string(answer->status) : std::string(outcome.name)];
-  ++version_;
-  work_.notify_one();
+  wake();
   if (outcome.delivered) {
     s.failures = 0;
     s.held_until = SteadyTime::min();
@@ -250,7 +249,6 @@ void EventGridSim::settle(Work& work, const Result<http::Response>& answer) {
       s.queue.emplace(now + wait, std::move(e));
     }
   }
-  nap_.request_stop();
 }
 
 void EventGridSim::give_up(Subscription& s, Queued what, std::string_view reason) {

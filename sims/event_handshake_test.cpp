@@ -315,6 +315,24 @@ TEST_F(HandshakeTest, AdvancingTheClockBringsRetriesForward) {
   EXPECT_EQ(all[1].body, all[3].body);
 }
 
+TEST_F(HandshakeTest, WhatIsDueSoonDoesNotWaitForWhatIsDueLate) {
+  std::atomic<int> calls{0};
+  Webhook hook([&](const auto& r) { return calls++ == 1 ? plain(503) : agree(r); });
+  SimClock fast{100};
+  EventGridSim one{{}, fast, *client};
+  const auto subscribe_as = [&](const char* name) {
+    return one.subscribe(
+        *subscription_settings({{"name", name}, {"endpoint", hook.address()}, {"delayMs", 86'400'000}}));
+  };
+  ASSERT_TRUE(subscribe_as("first"));
+  one.wait_idle();
+  one.publish(HubChange::kCreated, "a", Entity{});  // within the next day
+  ASSERT_TRUE(subscribe_as("second"));              // agrees at its second try, five seconds later
+  EXPECT_TRUE(
+      one.wait_until([](const json::array& all) { return text_of(all.at(1).as_object(), "state") == "Succeeded"; }));
+  EXPECT_EQ(one.subscriptions().at(0).as_object().at("pending"), 1);
+}
+
 TEST_F(HandshakeTest, AnEndpointThatHangsHoldsUpNeitherTheHubNorOthers) {
   std::promise<void> release;
   auto released = release.get_future().share();
