@@ -83,6 +83,8 @@ class Convergence {
     const DeviceInput device{twin.id, twin.tags, twin.desired};
     const auto faults = context_.external.missing_for_create(device);
     if (faults.empty()) return create(device);
+    if (input_.deleted)
+      if (auto removed = remove_deleted_one(); !removed) return trouble(removed.error(), kDelete);
     if (std::none_of(faults.begin(), faults.end(), [](const auto& fault) { return fault.missing; })) {
       attempt_.note(kCreate.failed, list_of(faults));
       return attempt_.failed(fmt::format("cannot be created in {}: {}", context_.link.external, list_of(faults)),
@@ -140,6 +142,26 @@ class Convergence {
     if (!attempt_.holds()) return fail(ErrorKind::kCancelled, "task.stopped", "stopped");
     TRY(context_.external.remove(before, call_));
     attempt_.note(kDelete.done, "the one made for an earlier device of this id");
+    return {};
+  }
+
+  /// A device that was deleted, and made again with tags that do not suffice: what twinstep made for the first one is
+  /// not that of the second one. Without this, the end would depend on when the events came.
+  Status remove_deleted_one() {
+    if (!ledger_ || !ledger_->present) return {};
+    const auto tags = json::parse(ledger_->tags, "the ledger");
+    if (!tags || !tags->is_object()) return {};
+    const DeviceInput before{input_.device, tags->get_object(), {}};
+    if (!context_.external.can_look_up(before)) return {};
+    const auto found = context_.external.look_up(before, call_);
+    if (!found && found.error().kind != ErrorKind::kNotFound) return fail(found.error());
+    if (found && canonical_device_id(found->id) != key_) return {};
+    if (found) {
+      if (!attempt_.holds()) return fail(ErrorKind::kCancelled, "task.stopped", "stopped");
+      TRY(context_.external.remove(before, call_));
+      attempt_.note(kDelete.done, "the one made for an earlier device of this id");
+    }
+    remember(before.tags, false);
     return {};
   }
 

@@ -31,6 +31,12 @@ json::object parsed_object(const std::string& text) {
   return value && value->is_object() ? std::move(value->get_object()) : json::object{};
 }
 
+bool says_deleted(const json::object& input) {
+  const json::value* merged = input.if_contains("deleted");
+  return json::string_or(input, "what") == kWhat[static_cast<size_t>(DeviceHint::What::kDeleted)] ||
+         (merged && merged->is_bool() && merged->get_bool());
+}
+
 }  // namespace
 
 void HintMemory::put(const store::WorkflowId& id, std::string tags, std::string desired) {
@@ -83,14 +89,13 @@ store::NewWorkflow device_task(const config::Link& link, const providers::Extern
                      {"source", hint.source}};
   if (!tags.empty()) input["tags"] = std::move(tags);
   out.input = json::write(input);
-  // A newer hint that carries no tags must not forget how the device can be found.
+  // A newer hint must not forget that the device was deleted, and one without tags not how it can be found.
   out.merge = [input = out.input](std::string_view active) {
     json::object merged = parsed_object(input);
-    if (!merged.contains("tags")) {
-      const auto before = json::parse(active, "the task's input");
-      if (before && before->is_object())
-        if (const json::value* known = before->get_object().if_contains("tags")) merged["tags"] = *known;
-    }
+    const json::object before = parsed_object(std::string(active));
+    if (const json::value* known = before.if_contains("tags"); known && !merged.contains("tags"))
+      merged["tags"] = *known;
+    if (says_deleted(before)) merged["deleted"] = true;
     return json::write(merged);
   };
   out.status = hint.source;
@@ -108,6 +113,7 @@ Result<DeviceTaskInput> device_task_input(std::string_view input) {
   out.device = DeviceId(std::move(device));
   const auto what = std::find(kWhat.begin(), kWhat.end(), json::string_or(*o, "what", "changed"));
   if (what != kWhat.end()) out.what = static_cast<DeviceHint::What>(what - kWhat.begin());
+  out.deleted = says_deleted(*o);
   if (const json::object* tags = json::object_at(*o, "tags")) out.tags = *tags;
   out.source = json::string_or(*o, "source");
   return out;

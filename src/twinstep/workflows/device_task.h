@@ -65,8 +65,9 @@ struct DeviceTaskInput {
   std::string link;
   DeviceId device;
   DeviceHint::What what = DeviceHint::What::kChanged;
-  json::object tags;   ///< of the newest hint that carried some, without secrets
-  std::string source;  ///< of the newest hint
+  bool deleted = false;  ///< one of its hints said that the hub had the device no more; it may have another one now
+  json::object tags;     ///< of the newest hint that carried some, without secrets
+  std::string source;    ///< of the newest hint
 };
 Result<DeviceTaskInput> device_task_input(std::string_view input);
 

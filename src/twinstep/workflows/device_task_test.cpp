@@ -378,6 +378,40 @@ TEST_F(DeviceTask, ADeviceMadeAgainWithAnotherIdentityLeavesNothingBehind) {
   EXPECT_TRUE(network.devices.contains("BBBB"));
 }
 
+TEST_F(DeviceTask, ADeviceMadeAgainWithoutItsTagsLeavesNothingBehind) {
+  for (const bool delete_first : {true, false}) {
+    const std::string id = delete_first ? "dev-1" : "dev-2", eui = delete_first ? "AAAA" : "BBBB";
+    in_hub(id, tags(eui));
+    hint(What::kCreated, id, tags(eui));
+    work();
+    ASSERT_TRUE(network.devices.contains(eui));
+    in_hub(id, {{"note", "later"}});  // deleted and made again before anybody looked
+    if (delete_first) hint(What::kDeleted, id, tags(eui));
+    const auto again = hint(What::kCreated, id);
+    if (!delete_first) {
+      work();
+      hint(What::kDeleted, id, tags(eui));
+    }
+    work();
+    EXPECT_FALSE(network.devices.contains(eui));
+    EXPECT_EQ(task(again.id).state, State::kWaiting);
+    in_hub(id, tags(eui));
+    clock.advance(2min);
+    work();
+    EXPECT_TRUE(network.devices.contains(eui));
+  }
+}
+
+TEST_F(DeviceTask, ADeviceThatLostItsTagsIsNotTakenForADeletedOne) {
+  in_hub("dev-1", tags("AAAA"));
+  hint(What::kCreated, "dev-1", tags("AAAA"));
+  work();
+  in_hub("dev-1", {{"note", "somebody removed the tags"}});
+  hint(What::kChanged, "dev-1");
+  work();
+  EXPECT_TRUE(network.devices.contains("AAAA"));
+}
+
 TEST_F(DeviceTask, AnotherProfileOfTheSameIdentityIsNotDeletedAndMadeAgain) {
   hint(What::kCreated, "dev-1", tags("AAAA"), "e1");
   work();
