@@ -19,11 +19,11 @@ class Edge {
  public:
   Edge() {
     using namespace twinstep::api;
-    router_.add("GET", "/things/{id}", [](const http::ServerRequest& request, const PathValues& values) {
-      const std::string& id = values.find("id")->second;
+    router_.add("GET", "/things/{id}", Scope::kRead, [](const http::ServerRequest& request, const RouteMatch& match) {
+      const std::string& id = match.part("id");
       return reply(200, twinstep::json::object{{"bytes", id.size()}, {"q", request.query_value("q").size()}});
     });
-    router_.add("POST", "/things", [](const http::ServerRequest& request, const PathValues&) {
+    router_.add("POST", "/things", Scope::kOperate, [](const http::ServerRequest& request, const RouteMatch&) {
       return reply(201, twinstep::json::object{{"bytes", request.body.size()}});
     });
     http::ServerOptions options;
@@ -32,7 +32,7 @@ class Edge {
     options.max_header_bytes = 2048;
     options.read_timeout = std::chrono::milliseconds{2000};
     server_ = std::move(*http::Server::start(options, [this](const http::ServerRequest& request) {
-      const auto answer = router_.handle(request);
+      const auto answer = router_.handle(request, *gate_);
       check(twinstep::is_utf8(answer.body), "an answer is text");
       check(twinstep::json::parse(answer.body, "answer").has_value(), "an answer is JSON");
       return answer;
@@ -72,6 +72,7 @@ class Edge {
   }
 
  private:
+  const std::unique_ptr<twinstep::api::Gate> gate_ = twinstep::api::open_gate("fuzz");
   twinstep::api::Router router_;
   std::unique_ptr<http::Server> server_;
 };

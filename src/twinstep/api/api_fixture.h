@@ -110,7 +110,7 @@ class ApiFixture : public ::testing::Test {
     request.headers.push_back({"Host", "sync.example:8080"});
     if (!body.empty()) request.headers.push_back({"Content-Type", "application/json"});
     request.body = std::move(body);
-    auto answer = router.handle(request);
+    auto answer = router.handle(request, *gate);
     compare_with_description(request, answer);
     return answer;
   }
@@ -142,6 +142,7 @@ class ApiFixture : public ::testing::Test {
   std::vector<store::RunStore::Mention> mentions;
   DeviceSides sides{HubSide{}, ExternalSide{}};
   DeviceId looked_at;
+  const std::unique_ptr<Gate> gate = open_gate("test");
   Router router;
   int made = 0;
   json::value description = json::parse(openapi_text(), "openapi.json").value();
@@ -151,8 +152,9 @@ class ApiFixture : public ::testing::Test {
   const json::object* described(const http::ServerRequest& request) const {
     for (const auto& [pattern, operations] : description.at("paths").as_object()) {
       Router one;
-      one.add(request.method, std::string(pattern), [](const auto&, const auto&) { return http::ServerResponse{}; });
-      if (one.handle(request).status != 200) continue;
+      one.add(request.method, std::string(pattern), Scope::kRead,
+              [](const auto&, const auto&) { return http::ServerResponse{}; });
+      if (one.handle(request, *gate).status != 200) continue;
       const json::value* operation = operations.as_object().if_contains(lower(request.method));
       if (operation) return &operation->as_object();
     }

@@ -247,33 +247,35 @@ Result<http::ServerResponse> list_instances(const ApiDeps& deps, const http::Ser
 
 void add_durable_functions_routes(Router& router, const ApiDeps& deps) {
   for (const char* method : {"GET", "POST"})
-    router.add(method, "/api/IoTHubSynchronizer_HttpListener",
-               [deps](const http::ServerRequest& request, const PathValues&) { return start_run(deps, request); });
+    router.add(method, "/api/IoTHubSynchronizer_HttpListener", Scope::kOperate,
+               [deps](const http::ServerRequest& request, const RouteMatch&) { return start_run(deps, request); });
 
-  router.add("GET", std::string(kInstances), [deps](const http::ServerRequest& request, const PathValues&) {
-    auto listed = list_instances(deps, request);
-    return listed ? std::move(*listed) : problem(listed.error());
-  });
+  router.add("GET", std::string(kInstances), Scope::kRead,
+             [deps](const http::ServerRequest& request, const RouteMatch&) {
+               auto listed = list_instances(deps, request);
+               return listed ? std::move(*listed) : problem(listed.error());
+             });
 
   using Operation =
-      std::function<http::ServerResponse(const http::ServerRequest&, const store::Workflow&, const PathValues&)>;
+      std::function<http::ServerResponse(const http::ServerRequest&, const store::Workflow&, const RouteMatch&)>;
   const auto add = [&](const char* method, std::string_view end, int unknown, Operation operation) {
-    router.add(method, fmt::format("{}/{{id}}{}", kInstances, end),
-               [deps, unknown, operation = std::move(operation)](const http::ServerRequest& request,
-                                                                 const PathValues& values) {
-                 const auto found = deps.store.find(store::WorkflowId(values.find("id")->second), deps.call());
-                 if (found) return operation(request, *found, values);
-                 if (found.error().kind != ErrorKind::kNotFound) return problem(found.error());
-                 return problem(unknown, found.error().code, found.error().what);
-               });
+    router.add(
+        method, fmt::format("{}/{{id}}{}", kInstances, end),
+        std::string_view(method) == "GET" ? Scope::kRead : Scope::kOperate,
+        [deps, unknown, operation = std::move(operation)](const http::ServerRequest& request, const RouteMatch& match) {
+          const auto found = deps.store.find(store::WorkflowId(match.part("id")), deps.call());
+          if (found) return operation(request, *found, match);
+          if (found.error().kind != ErrorKind::kNotFound) return problem(found.error());
+          return problem(unknown, found.error().code, found.error().what);
+        });
   };
   add("GET", "", 404,
       [deps](const auto& request, const auto& found, const auto&) { return show(deps, request, found); });
   add("DELETE", "", 404, [deps](const auto&, const auto& found, const auto&) { return purge(deps, found); });
   add("POST", "/terminate", 404,
       [deps](const auto& request, const auto& found, const auto&) { return terminate(deps, request, found); });
-  add("POST", "/raiseEvent/{event}", 404, [deps](const auto& request, const auto& found, const PathValues& values) {
-    return raise_event(deps, request, found, values.find("event")->second);
+  add("POST", "/raiseEvent/{event}", 404, [deps](const auto& request, const auto& found, const RouteMatch& match) {
+    return raise_event(deps, request, found, match.part("event"));
   });
   add("POST", "/rewind", 404, [deps](const auto&, const auto& found, const auto&) { return rewind(deps, found); });
   add("POST", "/restart", 400,

@@ -207,9 +207,10 @@ http::ServerResponse EventIntake::options(const http::ServerRequest& request) co
 
 void EventIntake::add_routes(Router& router) {
   constexpr const char* kPath = "/api/ExternalRegistrySynchronizer_EventGridListener";
-  router.add("POST", kPath, [this](const http::ServerRequest& request, const PathValues&) { return post(request); });
-  router.add("OPTIONS", kPath,
-             [this](const http::ServerRequest& request, const PathValues&) { return options(request); });
+  router.add("POST", kPath, Scope::kEvents,
+             [this](const http::ServerRequest& request, const RouteMatch&) { return post(request); });
+  router.add("OPTIONS", kPath, Scope::kEvents,
+             [this](const http::ServerRequest& request, const RouteMatch&) { return options(request); });
 }
 
 }  // namespace twinstep::api

@@ -57,7 +57,7 @@ class Intake : public testing::Test {
     request.path = "/api/ExternalRegistrySynchronizer_EventGridListener";
     request.headers = std::move(headers);
     request.body = std::move(body);
-    return router.handle(request);
+    return router.handle(request, *gate);
   }
   static int64_t told(const http::ServerResponse& answer, std::string_view member) {
     return json::int_or(json::parse(answer.body, "answer").value().as_object(), member, -1);
@@ -76,6 +76,7 @@ class Intake : public testing::Test {
   std::unique_ptr<store::Database> database;
   std::optional<store::WorkflowStore> workflows;
   std::optional<EventIntake> intake;
+  const std::unique_ptr<Gate> gate = open_gate("test");
   Router router;
 };
 
@@ -170,7 +171,7 @@ TEST_F(Intake, BothHandshakesAreAnswered) {
   options.method = "OPTIONS";
   options.path = "/api/externalregistrysynchronizer_eventgridlistener/";
   options.headers = {{"WebHook-Request-Origin", "eventgrid.azure.net"}};
-  const auto agreed = router.handle(options);
+  const auto agreed = router.handle(options, *gate);
   EXPECT_EQ(agreed.status, 200);
   bool allowed = false;
   for (const auto& header : agreed.headers)

@@ -17,7 +17,7 @@ std::string_view openapi_text() { return kDocuments[0].text; }
 
 void add_openapi_routes(Router& router) {
   for (const char* path : {"/openapi.json", "/api/v1/openapi.json"})
-    router.add("GET", path, [](const http::ServerRequest&, const PathValues&) {
+    router.add("GET", path, Scope::kRead, [](const http::ServerRequest&, const RouteMatch&) {
       http::ServerResponse out;
       out.headers.push_back({"Content-Type", "application/json; charset=utf-8"});
       out.body = openapi_text();

@@ -24,13 +24,13 @@ std::vector<std::string> segments_of(std::string_view path) {
 
 bool is_name(const std::string& segment) { return segment.starts_with('{'); }
 
-bool matches(const std::vector<std::string>& pattern, const std::vector<std::string>& path, PathValues& values) {
+bool matches(const std::vector<std::string>& pattern, const std::vector<std::string>& path, RouteMatch& match) {
   if (pattern.size() != path.size()) return false;
-  values.clear();
+  match.values.clear();
   for (size_t i = 0; i < pattern.size(); ++i) {
     const std::string text = percent_decode(path[i]);
     if (is_name(pattern[i]))
-      values[pattern[i].substr(1, pattern[i].size() - 2)] = text;
+      match.values[pattern[i].substr(1, pattern[i].size() - 2)] = text;
     else if (!http::same_name(pattern[i], text))
       return false;
   }
@@ -41,6 +41,8 @@ std::string_view title_of(int status) {
   switch (status) {
     case 400:
       return "Bad Request";
+    case 401:
+      return "Unauthorized";
     case 403:
       return "Forbidden";
     case 404:
@@ -64,19 +66,24 @@ std::string_view title_of(int status) {
 
 }  // namespace
 
-void Router::add(std::string method, std::string pattern, RouteHandler handler) {
+void Router::add(std::string method, std::string pattern, Scope scope, RouteHandler handler) {
   auto segments = segments_of(pattern);
-  entries_.push_back({{std::move(method), std::move(pattern)}, std::move(segments), std::move(handler)});
+  entries_.push_back({{std::move(method), std::move(pattern), scope}, std::move(segments), std::move(handler)});
 }
 
-http::ServerResponse Router::handle(const http::ServerRequest& request) const {
+http::ServerResponse Router::handle(const http::ServerRequest& request, Gate& gate) const {
   const auto path = segments_of(request.path);
   const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : request.method;
   std::string allowed;
-  PathValues values;
+  RouteMatch match;
   for (const Entry& entry : entries_) {
-    if (!matches(entry.segments, path, values)) continue;
-    if (entry.route.method == method) return entry.handler(request, values);
+    if (!matches(entry.segments, path, match)) continue;
+    if (entry.route.method == method) {
+      auto who = gate.admit(request, entry.route.scope);
+      if (!who) return std::move(who).error();
+      match.who = std::move(*who);
+      return entry.handler(request, match);
+    }
     if (allowed.find(entry.route.method) == std::string::npos)
       allowed += (allowed.empty() ? "" : ", ") + entry.route.method;
   }

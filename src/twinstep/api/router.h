@@ -6,17 +6,25 @@
 #include <string_view>
 #include <vector>
 
+#include "twinstep/api/principal.h"
 #include "twinstep/base/result.h"
 #include "twinstep/http/server.h"
 #include "twinstep/json/json.h"
 
 namespace twinstep::api {
 
-/// The parts of a path that a pattern names, percent-decoded.
-using PathValues = std::map<std::string, std::string, std::less<>>;
-using RouteHandler = std::function<http::ServerResponse(const http::ServerRequest&, const PathValues&)>;
+/// What the router knows of a request when it calls the handler.
+struct RouteMatch {
+  std::map<std::string, std::string, std::less<>> values{};  ///< named parts of the path, percent-decoded
+  PrincipalPtr who{};                                        ///< never null in a handler
 
-/// Finds the handler for a request.
+  /// A part of the path that the pattern names.
+  const std::string& part(std::string_view name) const { return values.find(name)->second; }
+};
+using RouteHandler = std::function<http::ServerResponse(const http::ServerRequest&, const RouteMatch&)>;
+
+/// Finds the handler for a request and asks the gate whether this caller may use it. Every route names the scope that
+/// it needs, so that none is open by oversight.
 ///
 /// A pattern's segments are literals, compared without case as ASP.NET does, or `{name}` for any one segment that is
 /// not empty. A trailing slash is the same path. HEAD is answered by GET's handler. A path that is known with another
@@ -28,9 +36,10 @@ class Router {
   struct Route {
     std::string method;
     std::string pattern;  ///< "/api/v1/tasks/{id}"
+    Scope scope = Scope::kAdmin;
   };
-  void add(std::string method, std::string pattern, RouteHandler handler);
-  http::ServerResponse handle(const http::ServerRequest& request) const;
+  void add(std::string method, std::string pattern, Scope scope, RouteHandler handler);
+  http::ServerResponse handle(const http::ServerRequest& request, Gate& gate) const;
   /// Every route in the order in which it was added, for the comparison with the OpenAPI description.
   std::vector<Route> routes() const;
 

@@ -102,14 +102,14 @@ std::string V1Request::page(const std::vector<std::string_view>& keep, std::stri
 void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern,
             std::vector<std::string_view> parameters, V1Handler handler) {
   const bool changes = method != "GET";
-  router.add(std::move(method), std::move(pattern),
+  router.add(std::move(method), std::move(pattern), changes ? Scope::kOperate : Scope::kRead,
              [deps, changes, parameters = std::move(parameters), handler = std::move(handler)](
-                 const http::ServerRequest& request, const PathValues& values) {
+                 const http::ServerRequest& request, const RouteMatch& match) {
                if (const Status good = check_parameters(request, parameters); !good) return problem(good.error());
                if (changes && cross_site(request))
                  return problem(403, "api.cross-site",
                                 fmt::format("a page of {} may not change anything here", request.header("Origin")));
-               const V1Request v1(request, values, deps.call());
+               const V1Request v1(request, match, deps.call());
                auto answer = handler(v1);
                return answer ? std::move(*answer) : problem(answer.error());
              });

@@ -13,12 +13,13 @@ namespace twinstep::api {
 /// A request of /api/v1/, with the readers of what it may carry. Errors  kInvalid "api.*" naming the culprit.
 class V1Request {
  public:
-  V1Request(const http::ServerRequest& http, const PathValues& values, Call until)
-      : call(std::move(until)), http_(http), values_(values) {}
+  V1Request(const http::ServerRequest& http, const RouteMatch& match, Call until)
+      : call(std::move(until)), http_(http), match_(match) {}
 
   /// A named part of the path.
-  const std::string& part(std::string_view name) const { return values_.find(name)->second; }
+  const std::string& part(std::string_view name) const { return match_.part(name); }
   store::WorkflowId id() const { return store::WorkflowId(part("id")); }
+  const Principal& who() const { return *match_.who; }
   /// A query parameter; empty = not given.
   std::string text(std::string_view name) const { return http_.query_value(name); }
   std::string_view header(std::string_view name) const { return http_.header(name); }
@@ -35,13 +36,14 @@ class V1Request {
 
  private:
   const http::ServerRequest& http_;
-  const PathValues& values_;
+  const RouteMatch& match_;
 };
 
 using V1Handler = std::function<Result<http::ServerResponse>(const V1Request&)>;
 
-/// Adds a route. Query parameters that are not among `parameters` are 400 "api.unknown-parameter"; so is a page of
-/// another site that tries to change something (403 "api.cross-site"). Errors become problems.
+/// Adds a route: GET needs Scope::kRead, everything else Scope::kOperate. Query parameters that are not among
+/// `parameters` are 400 "api.unknown-parameter"; so is a page of another site that tries to change something (403
+/// "api.cross-site"). Errors become problems.
 void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern,
             std::vector<std::string_view> parameters, V1Handler handler);
 

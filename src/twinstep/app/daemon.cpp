@@ -238,7 +238,7 @@ http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool eve
     why = not_open_;
   }
   if (!service) return api::problem(not_open(why).value());
-  return service->router().handle(request);
+  return service->router().handle(request, *gate_);
 }
 
 http::ServerResponse Daemon::health() {

@@ -51,6 +51,7 @@ class Daemon {
 
   Clock& clock_;
   Rng& rng_;
+  const std::unique_ptr<api::Gate> gate_ = api::open_gate("this machine");
   std::optional<store::LinkLock> lock_;
   std::unique_ptr<store::Database> database_;  // set once, before service_
 

@@ -15,8 +15,9 @@ class DaemonCommands : public api::ApiFixture {
  protected:
   DaemonCommands() {
     ::unsetenv("COLUMNS");
-    server =
-        http::Server::start({}, [this](const http::ServerRequest& request) { return router.handle(request); }).value();
+    server = http::Server::start({}, [this](const http::ServerRequest& request) {
+               return router.handle(request, *gate);
+             }).value();
     url = "http://127.0.0.1:" + std::to_string(server->port());
   }
 

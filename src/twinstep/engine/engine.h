@@ -16,6 +16,15 @@ struct LaneOptions {
   Work work;
 };
 
+/// A lane begins to rest, or works again.
+struct LaneRest {
+  std::string lane;
+  bool rests = true;   ///< false: it works again
+  bool alarm = false;  ///< a person has to do something about it
+  std::string reason;
+  Millis span{0};
+};
+
 struct EngineOptions {
   std::string owner;     ///< of the claims; another one in every process and every start
   Millis lease{60'000};  ///< how long a claim holds without being renewed; only in a store that is shared
@@ -23,6 +32,11 @@ struct EngineOptions {
   /// Told how many processes share the store, before anything is claimed and whenever that changes; from the engine's
   /// own threads. Where the store is not shared it is told 1.
   std::function<void(int replicas)> on_replicas{};
+  /// Told how each claim ended, once that is on disk, from the lanes' own threads; `state` is what became of the
+  /// workflow: Finish::state, unless a hint or a person came between. Feeds events and figures, so it must not block.
+  std::function<void(const store::Workflow& claim, const store::Finish& finish, store::State state)> on_recorded{};
+  /// Likewise, when a lane begins to rest and when it works again.
+  std::function<void(const LaneRest&)> on_rest{};
   Millis history{30ll * 24 * 3'600'000};  ///< ended workflows are removed after that
 };
 

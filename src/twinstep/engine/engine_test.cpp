@@ -51,7 +51,17 @@ class EngineTest : public testing::Test {
   EngineTest() { database = store::open_database("sqlite::memory:", real_clock()).value(); }
 
   Engine& with(Work work, int threads = 2) {
-    engine.emplace(*database, EngineOptions{.owner = "me"}, real_clock(), rng);
+    EngineOptions options{.owner = "me"};
+    options.on_recorded = [this](const store::Workflow& claim, const store::Finish& finish, State state) {
+      std::scoped_lock lock(mutex);
+      recorded.push_back(fmt::format("{} {} {}", claim.key, finish.status, store::to_string(state)));
+    };
+    options.on_rest = [this](const LaneRest& rest) {
+      std::scoped_lock lock(mutex);
+      recorded.push_back(rest.rests ? fmt::format("{} rests: {}{}", rest.lane, rest.reason, rest.alarm ? "!" : "")
+                                    : rest.lane + " works");
+    };
+    engine.emplace(*database, std::move(options), real_clock(), rng);
     engine->add_lane({"lane", threads, std::move(work)});
     EXPECT_TRUE(engine->start(call));
     return *engine;
@@ -80,6 +90,7 @@ class EngineTest : public testing::Test {
   Call call;
   std::mutex mutex;  // guards what the works of a test share
   std::condition_variable changed;
+  std::vector<std::string> recorded;  // what the engine told
 };
 
 TEST_F(EngineTest, AStartedWorkflowIsWorkedOnAtOnceAndOnce) {
@@ -95,6 +106,7 @@ TEST_F(EngineTest, AStartedWorkflowIsWorkedOnAtOnceAndOnce) {
   EXPECT_EQ(worked, 1);
   EXPECT_EQ(engine->store().find(id, call)->status, "fine");
   EXPECT_EQ(engine->store().history(id, call)->size(), 1u);
+  EXPECT_EQ(recorded, std::vector<std::string>{"device/a fine done"});
 }
 
 TEST_F(EngineTest, ManyWorkflowsAreWorkedOnAtTheSameTimeButOneOfAKeyAtATime) {
@@ -268,6 +280,11 @@ TEST_F(EngineTest, ARestingLaneTriesOneAndGoesOnWhenThatOneSucceeds) {
   wait_for(first, State::kDone);
   wait_for(second, State::kDone);
   EXPECT_TRUE(engine->store().pauses(call)->empty());
+  engine->stop();
+  const auto of_the_lane = [](const std::string& one) { return one.starts_with("lane"); };
+  std::vector<std::string> told;
+  std::copy_if(recorded.begin(), recorded.end(), std::back_inserter(told), of_the_lane);
+  EXPECT_EQ(told, (std::vector<std::string>{"lane rests: 401!", "lane works"}));
 }
 
 TEST_F(EngineTest, WhatADeadProcessLeftIsTakenOver) {

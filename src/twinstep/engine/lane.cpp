@@ -178,6 +178,7 @@ void Lane::record(const store::Workflow& claim, const store::Finish& finish) {
         spdlog::info("{} workflow={} key={} detail=\"{}\"", line.what, claim.id.value, claim.key, line.detail);
       spdlog::debug("workflow.{} id={} key={} status=\"{}\"", store::to_string(*state), claim.id.value, claim.key,
                     finish.status);
+      if (engine_.on_recorded) engine_.on_recorded(claim, finish, *state);
       return;
     }
     if (state.error().code == "store.lease-lost" || !state.error().transient()) {
@@ -205,6 +206,7 @@ void Lane::settle_rest(const std::optional<Attempt::Rest>& rest, SteadyTime clai
     const bool alarm = rest->alarm && before == 0;
     spdlog::log(alarm ? spdlog::level::err : spdlog::level::info, "lane.{} lane={} for=\"{}\" reason=\"{}\"",
                 before == 0 ? "rests" : "rests_on", options_.name, format_duration(span), rest->reason);
+    if (engine_.on_rest && before == 0) engine_.on_rest({options_.name, true, alarm, rest->reason, span});
     const Call call{clock_.steady_now() + kStoreTime, {}};
     if (auto paused = store_.pause(options_.name, span, rest->reason, call); !paused)
       spdlog::warn("lane.pause_not_kept lane={} reason=\"{}\"", options_.name, paused.error().what);
@@ -219,6 +221,7 @@ void Lane::settle_rest(const std::optional<Attempt::Rest>& rest, SteadyTime clai
   }
   changed_.notify_all();
   spdlog::info("lane.works_again lane={}", options_.name);
+  if (engine_.on_rest) engine_.on_rest({options_.name, false, false, {}, {}});
   if (auto resumed = store_.resume(options_.name, {clock_.steady_now() + kStoreTime, {}}); !resumed)
     spdlog::warn("lane.resume_not_kept lane={} reason=\"{}\"", options_.name, resumed.error().what);
 }
