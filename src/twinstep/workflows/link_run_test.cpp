@@ -351,11 +351,12 @@ TEST_F(LinkRunWithStorage, WhoseImportIsNotDoneInTimeFailsAndSaysWhatAHubOfThisS
   some_differences();
   for (int i = 0; i < 498; ++i) external.devices["d" + std::to_string(i)] = "1";
   hub.on_look = [&] { hub.looks_to_end = hub.fake.job_list.back().is_import ? INT_MAX : 1; };
+  config.import_polling = {10s, 5};
   const auto run = start();
   const auto after = settle(run.id);
   EXPECT_EQ(after.state, State::kFailed);
   EXPECT_EQ(after.error_code, "IoTHubJobFailed");
-  EXPECT_THAT(after.status, HasSubstr("was cancelled; a hub of this tier and so many units needs about 5 min"));
+  EXPECT_THAT(after.status, HasSubstr("was cancelled; its 500 lines need about 5 min at the 100 a minute"));
   EXPECT_THAT(after.status, HasSubstr("retryAttemptsForIoTHubImportJob"));
   EXPECT_EQ(hub.running_jobs(), 0);
   EXPECT_EQ(hub.imports, 1);
