@@ -87,4 +87,29 @@ describe('locks', { concurrency: 2 }, () => {
     assert.ok((await s.devices()).every((device) => device.tags.ref === '2'));
     await s.runs(0, ['plan', '--exit-code', '--config', config]);
   });
+
+  scene('a daemon that was paused in the middle of a run changes nothing more: another one has done it', empty, async (s, t) => {
+    const config = await shared(s, t);
+    await s.runs(0, ['sync', '--config', config]);
+    configured(s, '2');
+    await s.fault({ server: 'hub', method: 'PATCH', delayMs: 300, times: -1 });
+    const daemons = [await s.serve(0, {}, ['--config', config]), await s.serve(0, {}, ['--config', config])];
+    t.after(() => Promise.all(daemons.map((one) => one.stop('SIGKILL'))));
+    const id = await startRun(daemons[0]);
+    await until('the run writes', async () => await patched(s) > 0);
+    const [, holder] = /\(process (\d+) on/.exec((await s.runs(1, ['plan', '--config', config])).stderr);
+    const paused = daemons.find((one) => one.child.pid === Number(holder));
+    const other = daemons.find((one) => one !== paused);
+    paused.child.kill('SIGSTOP');
+    await s.noFaults();
+    await until('the run is done', async () => (await run(other, id)).state === 'done', 60);
+    assert.match(other.output(), /workflows\.rescued/);
+    const before = await patched(s);
+    assert.ok(before <= devices + 64, `${before} patches for ${devices} devices: only what was under way came twice`);
+    paused.child.kill('SIGCONT');
+    await until('it notices', async () => /lease\.(lost|not_sure)/.test(paused.output()));
+    await paused.stop();
+    assert.equal(await patched(s), before, 'nothing was sent after the pause');
+    assert.ok((await s.devices()).every((device) => device.tags.ref === '2'));
+  });
 });
