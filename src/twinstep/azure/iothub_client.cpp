@@ -252,7 +252,7 @@ class RestIotHubClient final : public IotHubClient {
   tl::unexpected<Error> not_ours(const Ask& ask) const {
     return fail(ErrorKind::kCancelled, "call.not-ours",
                 fmt::format("{}: not sent, because this process was paused or cut off from the store for so long that "
-                            "another one may be at work on it",
+                            "another one may be at work on it; begin again when that one has ended",
                             label(ask)));
   }
 
