@@ -8,7 +8,7 @@
 #include <set>
 
 #include "twinstep/base/fake_clock.h"
-#include "twinstep/plan/fake_mapper.h"
+#include "twinstep/workflows/fake_external.h"
 #include "twinstep/workflows/fake_hub.h"
 #include "twinstep/workflows/link_run.h"
 
@@ -295,49 +295,6 @@ class RunHub final : public azure::IotHubClient {
   std::map<std::string, std::string> places_;
 };
 
-/// An external system with a list.
-class ListedExternal final : public providers::ExternalRegistry {
- public:
-  std::map<std::string, std::string> devices;  ///< id to EUI
-  bool complete = true;
-  Status down;
-  int lists = 0;
-
-  const std::string& provider() const override { return name_; }
-  const std::vector<providers::TagSpec>& tags() const override { return tags_; }
-  std::unique_ptr<providers::Mapper> mapper() const override { return std::make_unique<plan::FakeMapper>(tags_); }
-  Result<providers::ListProof> list(const providers::ItemSink& items, const providers::BrokenSink&,
-                                    const Call&) override {
-    ++lists;
-    TRY(down);
-    providers::ListProof proof;
-    for (const auto& [id, eui] : devices)
-      TRY(items(json::write(json::object{{"id", id}, {"tags", {{"EUI", eui}}}}), {1, ++proof.items}));
-    proof.complete = complete;
-    if (!complete) proof.why_incomplete = "page 2 failed";
-    return proof;
-  }
-  Result<providers::ListProof> first_page(const providers::ItemSink& items, const providers::BrokenSink& broken,
-                                          const Call& call) override {
-    return list(items, broken, call);
-  }
-  bool can_look_up(const providers::DeviceInput&) const override { return false; }
-  Result<providers::FoundDevice> look_up(const providers::DeviceInput&, const Call&) override {
-    return fail(ErrorKind::kNotFound, "test", "not there");
-  }
-  Result<providers::WriteOutcome> create(const providers::DeviceInput&, const Call&) override {
-    return providers::WriteOutcome::kDone;
-  }
-  Result<providers::WriteOutcome> remove(const providers::DeviceInput&, const Call&) override {
-    return providers::WriteOutcome::kDone;
-  }
-  std::vector<providers::TagFault> missing_for_create(const providers::DeviceInput&) const override { return {}; }
-
- private:
-  std::string name_ = "listed";
-  std::vector<providers::TagSpec> tags_{{{"EUI"}, false, false}};
-};
-
 /// Everything that a daemon has around a link, and a way to be the daemon.
 class RunWorld {
  public:
@@ -405,12 +362,6 @@ class RunWorld {
     return out;
   }
 
-  class Quiet final : public Progress {
-   public:
-    void counted(std::string_view, uint64_t, std::optional<uint64_t>) override {}
-    void note(std::string_view) override {}
-  };
-
   FakeClock clock;
   Rng rng{1};
   Mortal mortal;
@@ -420,8 +371,8 @@ class RunWorld {
   config::Hub hub_config;
   FakeBlobs blobs{mortal};
   RunHub hub{mortal, blobs};
-  ListedExternal external;
-  Quiet progress;
+  FakeExternal external;
+  QuietProgress progress;
   std::unique_ptr<store::Database> sqlite;
   std::optional<MortalDatabase> database;
   std::optional<store::WorkflowStore> workflows;
