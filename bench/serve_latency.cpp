@@ -12,6 +12,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds{120};
+constexpr auto kAcquainted = std::chrono::seconds{6};  // replicas count each other every five seconds
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -38,7 +39,8 @@ Result<bool> all_done(const Stage& stage) {
   }
 }
 
-/// Tasks are due before the replicas start; what counts is the time between the first tenth and the last of them.
+/// Tasks are due before the replicas start; what counts is the time from when these know each other until the last
+/// twentieth is begun.
 Result<Growth> tasks_per_second(const ServeOptions& options, Stores& stores, size_t replicas, uint64_t rate,
                                 uint64_t tasks) {
   TRY_ASSIGN(const auto stage, Stage::open(stores, {.store = StoreKind::kPostgresql,
@@ -60,7 +62,8 @@ Result<Growth> tasks_per_second(const ServeOptions& options, Stores& stores, siz
     TRY_ASSIGN(daemons.emplace_back(), stage->daemon());
   }
   NetworkServer& network = stage->network();
-  // Those that are done while the replicas start do not count.
+  // Each takes its share of the rate only when it knows of the others.
+  if (replicas > 1) std::this_thread::sleep_for(kAcquainted);
   const size_t before = network.devices() + tasks / 20;
   if (!network.wait_until_devices(before, kPatience)) return Growth{};
   const size_t first = network.devices();

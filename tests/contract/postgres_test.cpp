@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "postgres_subject.h"
+#include "twinstep/store/lease_contract.h"
 #include "twinstep/store/link_lock.h"
 #include "twinstep/store/migrations.h"
 #include "twinstep/store/pg_address.h"
@@ -29,6 +30,7 @@ const auto kName = [](const auto& which) { return std::string(which.param.name);
 INSTANTIATE_TEST_SUITE_P(Postgres, WorkflowContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, StateContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, RunContract, kPostgres, kName);
+INSTANTIATE_TEST_SUITE_P(Postgres, LeaseContract, kPostgres, kName);
 
 Call within(Millis span, std::stop_token stop = {}) { return {real_clock().steady_now() + span, std::move(stop)}; }
 
@@ -349,19 +351,71 @@ TEST_F(Postgres, AnErrorInTheBodyThatNobodyMindsDoesNotCommitTheRest) {
   EXPECT_TRUE(one->ask("SELECT 1 FROM meta WHERE name = 'x'", {}, {})->empty());
 }
 
-TEST_F(Postgres, OneProcessWorksOnALinkUntilItsConnectionEnds) {
-  auto held = std::optional(LinkLock::take(uri, "a", real_clock()).value());
-  const auto refused = LinkLock::take(uri, "a", real_clock());
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, "link.busy");
-  EXPECT_TRUE(LinkLock::take(uri, "b", real_clock()));
-  EXPECT_TRUE(LinkLock::take(server.fresh(), "a", real_clock())) << "another schema is another store";
-  held.reset();
-  // The server lets go when it has noticed that the connection is closed.
+/// Asks again and again until it is so.
+template <class Condition>
+bool within_20s(Condition condition) {
   const auto limit = real_clock().steady_now() + 20s;
-  bool again = false;
-  while (!again && real_clock().steady_now() < limit) again = LinkLock::take(uri, "a", real_clock()).has_value();
-  EXPECT_TRUE(again);
+  while (!condition())
+    if (real_clock().steady_now() > limit) return false;
+  return true;
+}
+
+TEST_F(Postgres, OneOfManyProcessesGetsALink) {
+  for (const bool expired : {false, true}) {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<LinkLease>> taken;
+    {
+      std::vector<std::jthread> processes;
+      for (int t = 0; t < 8; ++t)
+        processes.emplace_back([&, t] {
+          Rng rng(static_cast<uint64_t>(t + 1));
+          auto lease = LinkLease::take(t % 2 ? *one : *two, "a", {fmt::format("{}-{}", t, expired), "somebody"}, 1h,
+                                       real_clock(), rng, within(30s));
+          std::scoped_lock lock(mutex);
+          if (lease) taken.push_back(std::move(*lease));
+        });
+    }
+    EXPECT_EQ(taken.size(), 1u) << expired;
+    ASSERT_TRUE(one->change("UPDATE link_lock SET until = {now} - 1", {}, {}));
+  }
+}
+
+TEST_F(Postgres, ALinkIsHeldForAsLongAsItsProcessLivesAndGivenBackAtItsEnd) {
+  LinkLocks here(*one, uri, 300ms, real_clock(), Rng::real()), there(*two, uri, 300ms, real_clock(), Rng::real());
+  {
+    const auto held = here.take("a", {"x", "twinstep apply (process 17 on alpha)"}, within(30s));
+    ASSERT_TRUE(held) << held.error().what;
+    EXPECT_TRUE(there.take("b", {"y", "other"}, within(30s)));
+    int refused = 0;
+    for (const auto until = real_clock().steady_now() + 1s; real_clock().steady_now() < until; ++refused) {
+      const auto other = there.take("a", {"y", "other"}, within(30s));
+      ASSERT_FALSE(other);
+      ASSERT_EQ(other.error().code, "link.busy");
+      EXPECT_NE(other.error().what.find("twinstep apply (process 17 on alpha)"), std::string::npos);
+    }
+    EXPECT_GT(refused, 1);
+    EXPECT_TRUE((*held)->holds());
+  }
+  EXPECT_TRUE(there.take("a", {"y", "other"}, within(30s)));
+  const std::string elsewhere = server.fresh();
+  const auto other_store = open_database(elsewhere, real_clock()).value();
+  const auto kept = here.take("a", {"x", "x"}, within(30s));
+  EXPECT_TRUE(LinkLocks(*other_store, elsewhere, 300ms, real_clock(), Rng::real()).take("a", {"y", "y"}, within(30s)))
+      << "another schema is another store";
+}
+
+TEST_F(Postgres, AHolderThatIsCutOffStopsTrustingItselfAndIsReplaced) {
+  LinkLocks here(*one, uri, 500ms, real_clock(), Rng::real()), there(*two, uri, 500ms, real_clock(), Rng::real());
+  const auto held = here.take("a", {"x", "x"}, within(30s)).value();
+  server.freeze();
+  EXPECT_TRUE(within_20s([&] { return !held->holds(); }));
+  server.thaw();
+  // Either of them may have it now, but never both.
+  ASSERT_TRUE(one->change("UPDATE link_lock SET until = {now} - 1, token = 'another'", {}, within(20s)));
+  const auto next = there.take("a", {"y", "y"}, within(20s));
+  ASSERT_TRUE(next) << next.error().what;
+  EXPECT_FALSE(held->holds());
+  EXPECT_TRUE((*next)->holds());
 }
 
 TEST(PostgresAddress, NoErrorTellsThePassword) {
@@ -410,6 +464,8 @@ std::string rows_of(const Migration& migration) {
            "INSERT INTO run_plan_piece VALUES ('w', 1, 0, 'plan');"
            "INSERT INTO run_outcome VALUES ('w', 'd', 'd', 'create', 'done', '', 1);";
   if (std::string_view(migration.name) == "0004_replicas") return "INSERT INTO replica VALUES ('r', 1);";
+  if (std::string_view(migration.name) == "0005_link_lock")
+    return "INSERT INTO link_lock VALUES ('one', 't', 'o', 'w', 1, 9000000000000000);";
   return "";
 }
 
@@ -427,6 +483,8 @@ void expect_that_all_is_there(Database& database, size_t version) {
     EXPECT_EQ(store.pauses({})->size(), 1u);
   }
   EXPECT_EQ(RunStore(database).mentions(DeviceId("d"), 10, {})->size(), version >= 3 ? 1u : 0u);
+  const auto lease = LinkLease::take(database, "one", {"a", "a"}, 1min, real_clock(), Rng::real(), {});
+  EXPECT_EQ(lease.has_value(), version < 5);
 }
 
 TEST(OlderSchema, OfEveryVersionIsBroughtUpToDateWithItsRowsInPostgresql) {

@@ -128,4 +128,26 @@ describe('runs', { concurrency: 2 }, () => {
     await until('what twinstep made and the hub lost is gone', async () => !(await s.outside()).includes('missed-1'), 30);
     assert.ok((await s.outside()).includes(stranger));
   });
+
+  for (const place of ['run.job-asked', 'run.job-known', 'sweep.planned'])
+    scene(`a sweep that is killed at ${place} is made good by the next process`, ['--devices', '20', '--missing', '0%', '--orphaned', '0%',
+      '--foreign', '0%', '--edge', '0%', '--time-factor', '60', '--no-throttle'], async (s, t) => {
+      await s.addDevice('missed-1', '0004A30B0000F001', lorawan('0004A30B0000F001'));
+      const port = await freePort();
+      const config = ['--config', s.thingpark('master: hub, deletes: delete')];
+      let daemon = await s.serve(port, { TWINSTEP_CRASH_AT: place }, config);
+      await fetch(`${daemon.operations}/api/v1/links/default/runs`, { method: 'POST' });
+      const crashed = await daemon.ended;
+      assert.equal(crashed.code, 137, crashed.all);
+      daemon = await s.serve(port, {}, config);
+      t.after(daemon.stop);
+      const { items } = await (await fetch(`${daemon.operations}/api/v1/runs`)).json();
+      assert.equal(items.length, 1);
+      const sweep = await waitFor(s, daemon, items[0].id, ['done', 'failed', 'blocked']);
+      assert.equal(sweep.state, 'done', JSON.stringify(sweep));
+      const jobs = (await (await s.control('/requests')).json()).hub['POST /jobs/create']?.['200'];
+      assert.equal(jobs, place === 'sweep.planned' ? 2 : 1, 'an export that was asked for is used, one that was read is gone');
+      await until('what was missing is there', async () => (await s.outside()).includes('missed-1'), 30);
+      assert.deepEqual(await s.containers(), []);
+    });
 });

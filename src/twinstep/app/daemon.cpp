@@ -125,7 +125,7 @@ Status Daemon::try_to_open(const Call& call) {
       TRY_ASSIGN(database_, store::open_database(store, clock_));
     }
     if (!database_->shared() && !lock_) {
-      auto taken = store::LinkLock::take(store, kDaemonLock, clock_);
+      auto taken = store::FileLock::take(store, kDaemonLock);
       if (!taken && taken.error().kind == ErrorKind::kConflict)
         return fail(
             ErrorKind::kConflict, "store.in-use",

@@ -8,7 +8,7 @@
 
 #include "twinstep/app/service.h"
 #include "twinstep/http/server.h"
-#include "twinstep/store/link_lock.h"
+#include "twinstep/store/file_lock.h"
 
 namespace twinstep::app {
 
@@ -52,7 +52,7 @@ class Daemon {
   Clock& clock_;
   Rng& rng_;
   const std::unique_ptr<api::Gate> gate_ = api::open_gate("this machine");
-  std::optional<store::LinkLock> lock_;
+  std::optional<store::FileLock> lock_;
   std::unique_ptr<store::Database> database_;  // set once, before service_
 
   std::mutex mutex_;  // guards the next three; not held while anything waits

@@ -36,7 +36,7 @@ class Service::LogProgress final : public workflows::Progress {
 
 struct Service::LinkWork {
   LinkWork(const config::Config& config, const config::Link& link_in, const Remotes& remotes, store::StateFile& state,
-           const std::string& lock_store, Clock& clock, Rng& rng)
+           store::LinkLocks& locks, Clock& clock, Rng& rng)
       : link(link_in), progress(link.name), context{config,
                                                     link,
                                                     *config.find_hub(link.hub),
@@ -48,7 +48,7 @@ struct Service::LinkWork {
                                                     rng,
                                                     progress,
                                                     temporary_folder()} {
-    context.lock_store = lock_store;
+    context.locks = &locks;
   }
   const config::Link& link;
   LogProgress progress;
@@ -56,7 +56,13 @@ struct Service::LinkWork {
 };
 
 Service::Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng)
-    : config_(std::move(config)), database_(database), clock_(clock), rng_(rng), state_(database), runs_(database) {}
+    : config_(std::move(config)),
+      database_(database),
+      clock_(clock),
+      rng_(rng),
+      state_(database),
+      runs_(database),
+      locks_(database, std::string(store_of(*config_).reveal()), config_->serve.lease, clock, rng) {}
 
 Service::~Service() { stop(); }
 
@@ -74,9 +80,8 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
     remotes->share_between(replicas);
   };
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
-  const std::string lock_store = database.shared() ? std::string() : std::string(store_of(*out->config_).reveal());
   for (const config::Link& link : out->config_->links)
-    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, lock_store, clock, rng);
+    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, out->locks_, clock, rng);
   out->scheduler_ = std::make_unique<workflows::Scheduler>(out->engine_->store(), clock, rng);
   out->add_routes();
   out->add_lanes();

@@ -51,6 +51,7 @@ class Service {
   std::unique_ptr<Remotes> remotes_;
   store::StateFile state_;
   store::RunStore runs_;
+  store::LinkLocks locks_;
   workflows::HintMemory hints_;
   std::list<LinkWork> links_;
   std::unique_ptr<engine::Engine> engine_;

@@ -43,6 +43,9 @@ bool transient_status(int status) {
   return status == 408 || status == 500 || status == 502 || status == 503 || status == 504;
 }
 
+/// A query is a POST that only reads.
+bool changes_something(const Ask& ask) { return ask.method != "GET" && ask.kind != HubOperation::kQuery; }
+
 bool may_repeat(Repeat repeat, bool surely_not_done) {
   return repeat == Repeat::kAlways || (repeat == Repeat::kIfNotStarted && surely_not_done);
 }
@@ -165,6 +168,12 @@ class RestIotHubClient final : public IotHubClient {
     return page;
   }
 
+  Result<uint64_t> about_devices(const Call& call) override {
+    Ask ask{"GET", "/statistics/devices", "read statistics"};
+    ask.repeat = Repeat::kAlways;
+    return read(send(ask, call), ask, wire::read_device_count);
+  }
+
   Result<std::vector<std::string>> modules_of(const DeviceId& id, const Call& call) override {
     Ask ask{"GET", fmt::format("/devices/{}/modules", percent_encode(id.value)), about("list modules of", id)};
     TRY(check(id, ask));
@@ -238,6 +247,13 @@ class RestIotHubClient final : public IotHubClient {
 
   tl::unexpected<Error> stopped(const Ask& ask) const {
     return fail(ErrorKind::kCancelled, "cancelled", fmt::format("{}: stopped between two tries", label(ask)));
+  }
+
+  tl::unexpected<Error> not_ours(const Ask& ask) const {
+    return fail(ErrorKind::kCancelled, "call.not-ours",
+                fmt::format("{}: not sent, because this process was paused or cut off from the store for so long that "
+                            "another one may be at work on it; begin again when that one has ended",
+                            label(ask)));
   }
 
   Status check(const DeviceId& id, const Ask& ask) const {
@@ -366,6 +382,8 @@ class RestIotHubClient final : public IotHubClient {
       http::Request request = request_for(ask);
       if (Status is_signed = authenticator_.sign(request, call); !is_signed)
         return fail_within(std::move(is_signed), label(ask));
+      // The wait for the budget is where a process that is paused most often is.
+      if (call.guard && changes_something(ask) && !call.guard->holds()) return not_ours(ask);
       const SteadyTime sent = clock_.steady_now();
       auto response = http_.send(request, call);
       const bool last = attempt >= kTries;

@@ -125,7 +125,8 @@ struct ImportJob {
 ///           unless the hub surely did nothing. What is still kThrottled afterwards carries retry_after.
 /// Errors    by the `iothub-errorcode` header, then the body's Message, then the status. kNotFound DeviceNotFound,
 ///           JobNotFound; kConflict DeviceAlreadyExists, PreconditionFailed; kDenied IotHubUnauthorizedAccess;
-///           kThrottled 429; kUnavailable 5xx and JobQuotaExceeded; kInvalid the other 4xx.
+///           kThrottled 429; kUnavailable 5xx and JobQuotaExceeded; kInvalid the other 4xx. kCancelled "call.not-ours"
+///           when call.guard does not hold any more: what would change something was not sent.
 /// Source    IoT Hub service REST API, api-version 2021-04-12.
 class IotHubClient {
  public:
@@ -156,6 +157,8 @@ class IotHubClient {
   /// One page of at most 1000; an empty continuation starts at the beginning.
   virtual Result<QueryPage> query(std::string_view text, int page_size, std::string_view continuation,
                                   const Call& call) = 0;
+  /// How many devices the hub counts. Lags, and goes on counting deleted ones: for people, never for a decision.
+  virtual Result<uint64_t> about_devices(const Call& call) = 0;
   /// Names of the device's modules.
   virtual Result<std::vector<std::string>> modules_of(const DeviceId& id, const Call& call) = 0;
 

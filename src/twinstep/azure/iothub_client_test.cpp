@@ -490,5 +490,49 @@ TEST_F(HubClientTest, AnswersWithoutTheNecessaryMembersAreCorrupt) {
   }
 }
 
+TEST_F(HubClientTest, TheDeviceCountIsThatOfTheStatistics) {
+  http.answer(200, R"({"totalDeviceCount":5,"enabledDeviceCount":0,"disabledDeviceCount":0})");
+  EXPECT_EQ(hub->about_devices(call).value(), 5u);
+  EXPECT_EQ(url(0), at("/statistics/devices"));
+  http.answer(200, R"({"connectedDeviceCount":0})");
+  EXPECT_EQ(hub->about_devices(call).error().kind, ErrorKind::kCorrupt);
+}
+
+/// Holds until a clock has passed a time, as a lease does.
+class Lease final : public WriteGuard {
+ public:
+  Lease(Clock& clock, Millis span) : clock_(clock), until_(clock.steady_now() + span) {}
+  bool holds() const override { return clock_.steady_now() < until_; }
+
+ private:
+  Clock& clock_;
+  const SteadyTime until_;
+};
+
+TEST_F(HubClientTest, WhatWaitedForTheBudgetUntilItWasAnotherOnesIsNotSent) {
+  ASSERT_TRUE(budget->acquire(HubOperation::kRegistry, 50, call));  // all that was saved up: the next one waits
+  const Lease lease(clock, 300ms);
+  const Call guarded{SteadyTime::max(), {}, &lease};
+  ASSERT_TRUE(lease.holds());
+  const auto removed = hub->delete_device(d, Etag("*"), guarded);
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().code, "call.not-ours");
+  EXPECT_EQ(removed.error().kind, ErrorKind::kCancelled);
+  EXPECT_TRUE(http.requests.empty());
+  EXPECT_FALSE(lease.holds());
+  EXPECT_EQ(hub->create_with_tags(d, {}, guarded.sooner(clock.steady_now() + 1h)).error().code, "call.not-ours");
+  EXPECT_EQ(hub->create_export_job({}, guarded).error().code, "call.not-ours");
+  EXPECT_TRUE(http.requests.empty());
+}
+
+TEST_F(HubClientTest, WhatOnlyReadsNeedsNoGuard) {
+  const Lease over(clock, 0ms);
+  const Call call_of_another{SteadyTime::max(), {}, &over};
+  http.answer(200, kDevice);
+  EXPECT_TRUE(hub->get_device(d, call_of_another));
+  http.answer(200, "[]");
+  EXPECT_TRUE(hub->query("SELECT * FROM devices", 100, "", call_of_another));
+}
+
 }  // namespace
 }  // namespace twinstep::azure

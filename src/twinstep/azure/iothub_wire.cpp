@@ -155,6 +155,12 @@ Result<Job> read_job(const json::value& answer) {
   return j;
 }
 
+Result<uint64_t> read_device_count(const json::value& answer) {
+  TRY_ASSIGN(const json::object* o, need_object(answer, "the statistics"));
+  TRY_ASSIGN(const int64_t count, json::need_int(*o, "totalDeviceCount"));
+  return static_cast<uint64_t>(std::max<int64_t>(count, 0));
+}
+
 bool is_bulk_result(const json::value& answer) {
   const json::object* o = answer.if_object();
   return o && (json::find(*o, "isSuccessful") || json::array_at(*o, "errors"));

@@ -10,6 +10,8 @@ namespace twinstep::azure::wire {
 Result<Identity> read_identity(json::value answer);
 Result<Twin> read_twin(const json::value& answer);
 Result<Job> read_job(const json::value& answer);
+/// Of `/statistics/devices`.
+Result<uint64_t> read_device_count(const json::value& answer);
 
 /// The result object of a bulk call. `only` names the device for problems that name none, when there was just one.
 /// Errors  kCorrupt also when the object says that the call failed but not where.

@@ -28,12 +28,26 @@ class Clock {
 /// The machine's clock.
 Clock& real_clock();
 
+/// Whether what is at work may still change things: a process that was paused goes on where it was, while another one
+/// has taken its work over.
+///
+/// Threads   any. Blocking  no.
+class WriteGuard {
+ public:
+  virtual ~WriteGuard() = default;
+  /// False once another process may be at work on the same things.
+  virtual bool holds() const = 0;
+};
+
 /// Where an operation must end: deadline and stop token. Passed down unchanged, or made shorter with `sooner`.
 struct Call {
   SteadyTime deadline = SteadyTime::max();
   std::stop_token stop;
+  /// Asked right before something remote is changed, after every wait; null = nobody else can be at work. Outlives the
+  /// call.
+  const WriteGuard* guard = nullptr;
 
-  Call sooner(SteadyTime limit) const { return {limit < deadline ? limit : deadline, stop}; }
+  Call sooner(SteadyTime limit) const { return {limit < deadline ? limit : deadline, stop, guard}; }
 };
 
 }  // namespace twinstep

@@ -147,10 +147,10 @@ workflows::BeforeApply announce(const CommandLine& line, Session& session) {
 }  // namespace
 
 int run_plan(const CommandLine& line, std::stop_token stop) {
-  const Call call{SteadyTime::max(), stop};
   auto opened = Session::open(line, line.link, true);
   if (!opened) return fail_with(opened.error(), line, stop);
   Session& session = **opened;
+  const Call call = session.call(stop);
   auto planned = workflows::plan_link(*session.context, call);
   session.progress->clear();
   if (!planned) return fail_with(planned.error(), line, stop);
@@ -192,7 +192,7 @@ int run_apply(const CommandLine& line, std::stop_token stop) {
   if (!opened) return fail_with(opened.error(), line, stop);
   Session& session = **opened;
   auto outcome = workflows::apply_plan(*session.context, line.plan_file, line.approve, announce(line, session),
-                                       {SteadyTime::max(), stop});
+                                       session.call(stop));
   session.progress->clear();
   return outcome ? finish(line, *outcome) : fail_with(outcome.error(), line, stop);
 }
@@ -201,7 +201,7 @@ int run_sync(const CommandLine& line, std::stop_token stop) {
   auto opened = Session::open(line, line.link, true);
   if (!opened) return fail_with(opened.error(), line, stop);
   Session& session = **opened;
-  auto outcome = workflows::synchronize(*session.context, announce(line, session), {SteadyTime::max(), stop});
+  auto outcome = workflows::synchronize(*session.context, announce(line, session), session.call(stop));
   session.progress->clear();
   return outcome ? finish(line, *outcome) : fail_with(outcome.error(), line, stop);
 }

@@ -3,6 +3,11 @@
 #include <filesystem>
 
 namespace twinstep::cli {
+namespace {
+
+constexpr Millis kLockWithin{30'000};
+
+}  // namespace
 
 Result<config::Loaded> load_configuration(const CommandLine& line) {
   config::LoadOptions options;
@@ -44,9 +49,10 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
   const std::string store(app::store_of(config).reveal());
   TRY_ASSIGN(session->state, store::StateFile::open(store, real_clock()));
   if (lock) {
-    auto taken = store::LinkLock::take(store, chosen->name, real_clock());
-    if (!taken) return fail(std::move(taken).error());
-    session->lock.emplace(std::move(*taken));
+    store::LinkLocks locks(session->state->database(), store, config.serve.lease, real_clock(), Rng::real());
+    const std::string who = store::who_in_this_process("twinstep " + line.command);
+    TRY_ASSIGN(session->lock,
+               locks.take(chosen->name, {Rng::real().hex_id(), who}, {real_clock().steady_now() + kLockWithin, {}}));
   }
   session->progress = std::make_unique<TerminalProgress>(
       terminal_style(config::process_environment()), real_clock(),

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "twinstep/app/services.h"
 #include "twinstep/cli/command_line.h"
@@ -20,13 +19,16 @@ int fail_with(const Error& error, const CommandLine& line, std::stop_token stop)
 /// Everything that plan, apply, sync and check need for one link.
 class Session {
  public:
-  /// `lock` keeps other processes away from the link.
+  /// `lock` keeps others away from the link, on this machine or wherever the store is shared.
   static Result<std::unique_ptr<Session>> open(const CommandLine& line, const std::string& link, bool lock);
+
+  /// For everything that is done with the link: nothing is changed any more once the lock is lost.
+  Call call(std::stop_token stop) const { return {SteadyTime::max(), std::move(stop), lock.get()}; }
 
   config::Loaded loaded;
   app::LinkServices services;
   std::unique_ptr<store::StateFile> state;
-  std::optional<store::LinkLock> lock;
+  std::unique_ptr<store::LinkLock> lock;
   std::unique_ptr<TerminalProgress> progress;
   std::unique_ptr<workflows::LinkContext> context;
 };

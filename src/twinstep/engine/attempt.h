@@ -21,21 +21,25 @@ constexpr Millis kLongestTold{3'600'000};
 /// shows to be done, and return how the claim ends.
 ///
 /// Threads  one at a time, that of the lane.
-class Attempt {
+class Attempt final : public WriteGuard {
  public:
   /// `holds` says whether the claim surely is ours; empty = always.
   Attempt(store::WorkflowStore& store, store::Claimed claimed, Call call, Rng& rng, std::function<bool()> holds = {})
-      : store_(store), claimed_(std::move(claimed)), call_(std::move(call)), rng_(rng), holds_(std::move(holds)) {}
+      : store_(store), claimed_(std::move(claimed)), call_(std::move(call)), rng_(rng), holds_(std::move(holds)) {
+    call_.guard = this;
+  }
   Attempt(const Attempt&) = delete;
   Attempt& operator=(const Attempt&) = delete;
 
   const store::Workflow& workflow() const { return claimed_.workflow; }
   /// Its stop token fires when the daemon stops and when the lease is lost: whatever is returned then is not recorded,
-  /// another claim begins from the saved steps.
+  /// another claim begins from the saved steps. Its guard is holds().
   const Call& call() const { return call_; }
   /// True while nobody else can be at work on it. To be asked right before something is changed outside: a process that
   /// was paused past its lease goes on where it was, before anything can stop it.
-  bool holds() const { return !call_.stop.stop_requested() && (!holds_ || holds_()); }
+  bool holds() const override { return !call_.stop.stop_requested() && owns(); }
+  /// The same for what is put in order after a stop.
+  bool owns() const { return !holds_ || holds_(); }
   Rng& rng() { return rng_; }
   /// Does a person want the workflow to end, as the store knows it now? The stop token fires then too. False when the
   /// store does not answer.

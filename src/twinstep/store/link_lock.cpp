@@ -1,63 +1,58 @@
 #include "twinstep/store/link_lock.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <cstring>
-#include <utility>
-
-#include "twinstep/base/encoding.h"
-#include "twinstep/store/pg_connection.h"
+#include <array>
 
 namespace twinstep::store {
 namespace {
 
-constexpr Millis kWithin{30'000};
-constexpr std::string_view kTryLock =
-    "SELECT CASE WHEN pg_try_advisory_lock(hashtextextended($1 || current_schema(), 0)) THEN 1 ELSE 0 END";
-
-tl::unexpected<Error> busy(std::string_view link) {
-  return fail(ErrorKind::kConflict, "link.busy",
-              fmt::format("link {}: another twinstep process works on it; wait for it to end", link));
-}
+constexpr Millis kGiveBackWithin{2'000};
 
 }  // namespace
 
-LinkLock::LinkLock(int fd) : fd_(fd) {}
-LinkLock::LinkLock(std::unique_ptr<PgConnection> connection) : connection_(std::move(connection)) {}
-LinkLock::LinkLock(LinkLock&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), connection_(std::move(other.connection_)) {}
+LinkLock::LinkLock(std::unique_ptr<LinkLease> lease, std::string link, Millis span, Clock& clock)
+    : lease_(std::move(lease)), link_(std::move(link)), clock_(&clock) {
+  keeper_ = std::jthread([this, span](const std::stop_token& stop) { keep(stop, span / 3); });
+}
 
 LinkLock::~LinkLock() {
-  if (fd_ >= 0) ::close(fd_);
+  if (!lease_) return;
+  keeper_ = {};
+  if (auto given = lease_->give_back({clock_->steady_now() + kGiveBackWithin, {}}); !given)
+    spdlog::warn("link.not_given_back link={} reason=\"{}\" next=\"it ends by itself\"", link_, given.error().what);
 }
 
-Result<LinkLock> LinkLock::take(const std::string& store, std::string_view link, Clock& clock) {
-  if (PgAddress::is_one(store)) return take_session(store, link, clock);
-  return take_file(store.substr(std::string_view("sqlite:").size()), link);
-}
+bool LinkLock::holds() const { return !lease_ || lease_->holds(); }
 
-Result<LinkLock> LinkLock::take_file(const std::string& path, std::string_view link) {
-  const std::string lock = fmt::format("{}.{}.lock", path, hex_encode(sha256(link)).substr(0, 16));
-  const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0)
-    return fail(ErrorKind::kUnavailable, "store.lock", fmt::format("lock file {}: {}", lock, std::strerror(errno)));
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    ::close(fd);
-    return busy(link);
+void LinkLock::keep(const std::stop_token& stop, Millis every) {
+  while (clock_->sleep_for(every, stop)) {
+    // One that takes longer is of no use any more: the next one comes then.
+    const auto renewed = lease_->renew({clock_->steady_now() + every, stop});
+    if (renewed || stop.stop_requested()) continue;
+    spdlog::warn("link.not_renewed link={} reason=\"{}\"", link_, renewed.error().what);
+    if (renewed.error().code == "link.lost") return;
   }
-  return LinkLock(fd);
 }
 
-Result<LinkLock> LinkLock::take_session(const std::string& uri, std::string_view link, Clock& clock) {
-  TRY_ASSIGN(const PgAddress address, PgAddress::parse(uri));
-  const Call call{clock.steady_now() + kWithin, {}};
-  TRY_ASSIGN(auto connection, PgConnection::open(address, clock, call));
-  const std::string name = fmt::format("twinstep link {} of ", link);
-  TRY_ASSIGN(const Rows taken, connection->run(kTryLock, {std::string_view(name)}, call));
-  if (taken.number(0, 0) == 0) return busy(link);
-  return LinkLock(std::move(connection));
+Result<std::unique_ptr<LinkLock>> LinkLocks::take(std::string_view link, const LinkHolder& holder, const Call& call) {
+  if (database_.shared()) {
+    TRY_ASSIGN(auto lease, LinkLease::take(database_, link, holder, lease_, clock_, rng_, call));
+    return std::unique_ptr<LinkLock>(new LinkLock(std::move(lease), std::string(link), lease_, clock_));
+  }
+  auto file = FileLock::take(store_, link);
+  if (!file && file.error().kind == ErrorKind::kConflict)
+    return fail(ErrorKind::kConflict, "link.busy",
+                fmt::format("link {}: another twinstep process works on it; wait for it to end", link));
+  if (!file) return fail(std::move(file).error());
+  return std::unique_ptr<LinkLock>(new LinkLock(std::move(*file)));
+}
+
+std::string who_in_this_process(std::string_view what) {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
+  return fmt::format("{} (process {} on {})", what, ::getpid(), host.data());
 }
 
 }  // namespace twinstep::store

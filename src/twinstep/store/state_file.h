@@ -54,6 +54,9 @@ class StateFile {
   /// `database` outlives this.
   explicit StateFile(Database& database) : database_(database) {}
 
+  /// Where all this is kept, for store::LinkLocks.
+  Database& database() const { return database_; }
+
   Result<std::optional<plan::LastRun>> last_run(std::string_view link);
   Status remember_run(std::string_view link, const plan::LastRun& run);
 

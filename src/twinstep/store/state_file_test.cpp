@@ -8,7 +8,7 @@
 #include <filesystem>
 
 #include "twinstep/base/fake_clock.h"
-#include "twinstep/store/link_lock.h"
+#include "twinstep/store/file_lock.h"
 #include "twinstep/store/state_contract.h"
 
 namespace twinstep::store {
@@ -50,15 +50,15 @@ TEST_F(State, ANewerSchemaIsRefused) {
   EXPECT_EQ(opened.error().code, "store.newer");
 }
 
-TEST_F(State, TwoProcessesCannotWorkOnOneLink) {
-  auto first = LinkLock::take("sqlite:" + path, "a", clock);
+TEST_F(State, TwoProcessesCannotHoldOneFileLock) {
+  auto first = FileLock::take("sqlite:" + path, "a");
   ASSERT_TRUE(first);
-  const auto second = LinkLock::take("sqlite:" + path, "a", clock);
+  const auto second = FileLock::take(path, "a");
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, ErrorKind::kConflict);
-  EXPECT_TRUE(LinkLock::take("sqlite:" + path, "b", clock));
+  EXPECT_TRUE(FileLock::take("sqlite:" + path, "b"));
   { const auto gone = std::move(*first); }
-  EXPECT_TRUE(LinkLock::take("sqlite:" + path, "a", clock));
+  EXPECT_TRUE(FileLock::take("sqlite:" + path, "a"));
 }
 
 }  // namespace

@@ -15,6 +15,8 @@ bool ended(State state);
 /// kNotFound "store.unknown"
 tl::unexpected<Error> unknown(const WorkflowId& id);
 
+/// Starts, merges or queues all of them and gives what became of each. What most of them need is asked for all at once.
+Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const NewWorkflow* const> wants);
 /// WorkflowStore::cancel() and retry() inside a transaction.
 Status cancel_one(Transaction& transaction, const WorkflowId& id, std::string_view why);
 Status retry_one(Transaction& transaction, const WorkflowId& id);

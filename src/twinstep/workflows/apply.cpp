@@ -4,9 +4,9 @@
 #include <cmath>
 #include <utility>
 
-#include "twinstep/azure/iothub_limits.h"
 #include "twinstep/base/units.h"
 #include "twinstep/workflows/device_writer.h"
+#include "twinstep/workflows/hub_rate.h"
 #include "twinstep/workflows/import_file.h"
 #include "twinstep/workflows/work_crew.h"
 
@@ -22,12 +22,6 @@ constexpr double kSingleLatency = 0.3;
 constexpr double kBulkLatency = 1.6;
 constexpr uint64_t kSmallestSingleCrew = 8;  // what is saved up at the start should not go out one by one
 constexpr uint64_t kLargestCrew = 128;       // each thread has a connection of its own, about 140 kB
-
-/// What the link's hub allows a second, by its tier and units.
-double rate_of(const config::Hub& hub, azure::HubOperation operation) {
-  static_assert(static_cast<int>(azure::HubTier::kS3) == static_cast<int>(config::Tier::kS3));
-  return azure::hub_quota(static_cast<azure::HubTier>(hub.tier), hub.units, operation).per_second();
-}
 
 /// Threads that keep `per_second` calls going although each waits `latency` seconds for its answer, with as much again
 /// in reserve; at least `least`, and no more than there are calls.
@@ -65,9 +59,9 @@ Estimate estimate(const LinkContext& context, const plan::Counts& counts) {
   out.calls = bulk_calls + counts.updates + counts.adopts + 2 * counts.disables + 2 * counts.enables;
   // A job works off its lines at about the rate of registry operations (azure.md 1.10).
   const double seconds = static_cast<double>(bulk + 2 * counts.disables + 2 * counts.enables) /
-                             rate_of(context.hub_config, azure::HubOperation::kRegistry) +
+                             hub_rate(context.hub_config, azure::HubOperation::kRegistry) +
                          static_cast<double>(counts.updates + counts.adopts) /
-                             rate_of(context.hub_config, azure::HubOperation::kTwinUpdate);
+                             hub_rate(context.hub_config, azure::HubOperation::kTwinUpdate);
   out.time = Millis{static_cast<Millis::rep>(std::ceil(seconds * 1000.0 / context.hub_config.time_factor))};
   return out;
 }
@@ -102,7 +96,7 @@ Status work_off(WorkCrew& crew, const ChangeSource& changes, const plan::ChangeS
 
 /// Streams the creates and deletes into bulk calls. Where the quota is large several are under way at once.
 Status bulk_calls(const LinkContext& context, DeviceWriter& writer, const ChangeSource& changes, uint64_t count) {
-  const double calls = rate_of(context.hub_config, azure::HubOperation::kRegistry) / kBulkSize;
+  const double calls = hub_rate(context.hub_config, azure::HubOperation::kRegistry) / kBulkSize;
   WorkCrew crew(crew_for(calls, kBulkLatency, 1, count / kBulkSize + 1));
   std::vector<plan::Change> batch;
   const auto send = [&] { crew.add([&writer, sent = std::exchange(batch, {})] { return writer.bulk(sent); }); };
@@ -132,7 +126,7 @@ Status single_calls(const LinkContext& context, DeviceWriter& writer, const Chan
   const bool twins = counts.updates + counts.adopts > 0;
   const auto operation = twins ? azure::HubOperation::kTwinUpdate : azure::HubOperation::kRegistry;
   WorkCrew crew(
-      crew_for(rate_of(context.hub_config, operation), kSingleLatency, kSmallestSingleCrew, counts.changes()));
+      crew_for(hub_rate(context.hub_config, operation), kSingleLatency, kSmallestSingleCrew, counts.changes()));
   return work_off(crew, changes, [&](const plan::Change& change) -> Status {
     if (is_create_or_delete(change.op) && !creates_and_deletes) return {};
     crew.add([&writer, change] { return writer.single(change); });
@@ -154,7 +148,7 @@ Result<ApplyReport> apply_changes(LinkContext& context, const PlanId& plan, cons
     done = single_calls(context, writer, changes, counts, method == Method::kSingle);
   if (done && counts.creates + counts.deletes > 0) {
     if (method == Method::kBulk) done = bulk_calls(context, writer, changes, counts.creates + counts.deletes);
-    if (method == Method::kImportJob) done = import_changes(context, plan, writer, changes, cost.time, call);
+    if (method == Method::kImportJob) done = import_changes(context, plan, writer, changes, call);
   }
   TRY(writer.flush());
   if (!done) {

@@ -132,6 +132,12 @@ class FakeHub final : public azure::IotHubClient {
     if (on_query) return on_query(text, continuation);
     return azure::QueryPage{"[]", "Twin", ""};
   }
+  Result<uint64_t> about_devices(const Call&) override {
+    if (!counts_devices) return fail(error(ErrorKind::kUnavailable, "ServiceUnavailable"));
+    std::scoped_lock lock(mutex_);
+    return devices.size();
+  }
+  bool counts_devices = true;
   Result<std::vector<std::string>> modules_of(const DeviceId&, const Call&) override {
     return std::vector<std::string>{};
   }

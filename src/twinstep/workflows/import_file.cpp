@@ -97,9 +97,10 @@ Result<ImportProblem> parse_import_problem(std::string_view line) {
 }
 
 Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& writer, const ChangeSource& changes,
-                      Millis needs, const Call& call) {
+                      const Call& call) {
   TRY_ASSIGN(JobContainer container, JobContainer::create(context, plan, true, call));
   std::unordered_set<std::string> left_out;  // deletes that were not confirmed
+  uint64_t lines = 0;
   {
     auto blob = context.blobs->write_blob(container.name(), container.blob(), call);
     TRY(changes([&](const plan::Change& change) -> Status {
@@ -110,6 +111,7 @@ Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& wr
         if (!may) return {};
       }
       TRY_ASSIGN(const azure::BulkEntry entry, bulk_entry(change));
+      ++lines;
       return blob->write(azure::import_line(entry) + "\n");
     }));
     TRY(blob->finish());
@@ -123,13 +125,19 @@ Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& wr
     job.identity_based = true;
     job.user_assigned_identity = context.config.storage->user_assigned_identity;
   }
-  JobRunner runner(context, {.polling = context.config.import_polling, .needs = needs});
+  JobRunner runner(context, {.polling = context.config.import_polling, .lines = lines});
   auto ran = runner.run_import(
       job, [&](const JobId& id) { return container.remember_job(id); }, call);
   if (!ran) {
     // Stopped while the hub works: it goes on without us, and the next run waits for it and cleans up.
     if (ran.error().kind == ErrorKind::kCancelled) container.keep();
     return fail(std::move(ran).error());
+  }
+  // Whoever works on the link now reads the log, and removes the container.
+  if (call.guard && !call.guard->holds()) {
+    container.keep();
+    return fail(ErrorKind::kCancelled, "call.not-ours",
+                fmt::format("link {}: another process took over while the import job ran", context.link.name));
   }
   TRY_ASSIGN(const Problems problems, read_problems(context, container.name(), call));
   if (problems.unattributed > 0)

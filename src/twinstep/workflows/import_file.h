@@ -6,9 +6,8 @@ namespace twinstep::workflows {
 
 /// Makes the creates and deletes of `changes` by one import job: writes the file, runs the job, reads importErrors.log,
 /// settles every device. A job that completed with an empty log is a success; a failed line is that device's failure.
-/// `needs` is how long the hub needs, as in estimate().
 Status import_changes(LinkContext& context, const PlanId& plan, DeviceWriter& writer, const ChangeSource& changes,
-                      Millis needs, const Call& call);
+                      const Call& call);
 
 /// One line of importErrors.log.
 struct ImportProblem {

@@ -13,6 +13,9 @@ constexpr std::chrono::hours kRunningOfUse{24};   // a run that went on so much 
 constexpr std::chrono::hours kEndedOfUse{1};
 
 Status remove_container(LinkContext& context, const std::string& name, const Call& call) {
+  if (call.guard && !call.guard->holds())
+    return fail(ErrorKind::kCancelled, "call.not-ours",
+                fmt::format("container {}: left to whoever works on link {} now", name, context.link.name));
   auto removed = context.blobs->delete_container(name, call);
   if (!removed && removed.error().kind != ErrorKind::kNotFound) return removed;
   return context.state.remove_job(name);
@@ -38,13 +41,13 @@ Result<JobContainer> JobContainer::create(LinkContext& context, const PlanId& pl
                           JobId(),
                           context.clock.system_now()};
   TRY(context.state.put_job(record));
-  JobContainer container(&context, record);
+  JobContainer container(&context, record, call.guard);
   TRY(context.blobs->create_container(record.container, call));
   return container;
 }
 
 JobContainer::JobContainer(JobContainer&& other) noexcept
-    : context_(std::exchange(other.context_, nullptr)), record_(std::move(other.record_)) {}
+    : context_(std::exchange(other.context_, nullptr)), guard_(other.guard_), record_(std::move(other.record_)) {}
 
 JobContainer::~JobContainer() {
   if (context_ && context_->watch && context_->watch->leaving()) return;
@@ -56,6 +59,7 @@ JobContainer::~JobContainer() {
 Status JobContainer::remove() {
   if (!context_) return {};
   LinkContext& context = *std::exchange(context_, nullptr);
+  if (guard_ && !guard_->holds()) return {};
   return remove_container(context, record_.container, {context.clock.steady_now() + kRemoveTime, {}});
 }
 
@@ -81,7 +85,7 @@ Result<LeftOver> clean_up_after_crash(LinkContext& context, const JobTiming& tim
     if (job && !record.import && !out.export_asked && of_use(context, record, *job)) {
       record.job = job->id;
       TRY(context.state.put_job(record));
-      out.export_asked.emplace(JobContainer::take_over(context, std::move(record)));
+      out.export_asked.emplace(JobContainer::take_over(context, std::move(record), call));
       continue;
     }
     if (running && record.import) {

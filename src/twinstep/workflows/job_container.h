@@ -14,12 +14,12 @@ class JobContainer {
   /// `plan` is empty for an export.
   static Result<JobContainer> create(LinkContext& context, const PlanId& plan, bool import, const Call& call);
   /// The container of an earlier claim of this link's run.
-  static JobContainer take_over(LinkContext& context, store::JobRecord record) {
-    return JobContainer(&context, std::move(record));
+  static JobContainer take_over(LinkContext& context, store::JobRecord record, const Call& call) {
+    return JobContainer(&context, std::move(record), call.guard);
   }
   JobContainer(JobContainer&& other) noexcept;
   JobContainer& operator=(JobContainer&&) = delete;
-  ~JobContainer();  ///< remove(), unless keep(), or a durable run is left to another process
+  ~JobContainer();  ///< remove(), unless keep(), or the link is left to another process
 
   const std::string& name() const { return record_.container; }
   const std::string& blob() const { return record_.blob; }
@@ -29,11 +29,14 @@ class JobContainer {
   Status remember_job(const JobId& id);
   /// The job goes on after this process: leave the container to the next run.
   void keep() { context_ = nullptr; }
+  /// Does nothing once the call's guard does not hold any more: whoever works on the link now may be using it.
   Status remove();
 
  private:
-  JobContainer(LinkContext* context, store::JobRecord record) : context_(context), record_(std::move(record)) {}
+  JobContainer(LinkContext* context, store::JobRecord record, const WriteGuard* guard)
+      : context_(context), guard_(guard), record_(std::move(record)) {}
   LinkContext* context_;  // null = nothing to remove
+  const WriteGuard* guard_;
   store::JobRecord record_;
 };
 

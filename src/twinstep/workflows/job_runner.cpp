@@ -1,10 +1,12 @@
 #include "twinstep/workflows/job_runner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "twinstep/base/crash_point.h"
 #include "twinstep/base/units.h"
+#include "twinstep/workflows/hub_rate.h"
 
 namespace twinstep::workflows {
 namespace {
@@ -25,16 +27,7 @@ bool unsure(const Error& error) {
          (error.kind == ErrorKind::kUnavailable && error.remote_status >= 500 && error.remote_status != 503);
 }
 
-/// For a job that was not done in time: how long to allow for it.
-std::string time_needed(const JobTiming& timing, Millis limit, int progress) {
-  if (timing.needs > Millis{0})
-    return fmt::format("; a hub of this tier and so many units needs about {} for it", format_duration(timing.needs));
-  if (progress > 0 && progress < 100)
-    return fmt::format("; it had done {} % by then, so it needs about {}", progress,
-                       format_duration(limit * 100 / progress));
-  return "";
-}
-
+constexpr Millis kAskSize{10'000};         // the statistics, for a message
 constexpr Millis kRoleSpread{5 * 60'000};  // azure.md 1.10: a fresh role assignment shows a false refusal for a while
 
 }  // namespace
@@ -115,11 +108,11 @@ Result<azure::Job> JobRunner::wait(const JobId& id, bool import, const Call& cal
   const SteadyTime start = clock.steady_now();
   Millis pause = std::min(timing_.first_look, timing_.polling.interval);
   const std::string what = fmt::format("{} job", kind_of(import));
-  int progress = 0;
+  azure::Job seen;
   for (;;) {
     auto job = context_.hub.get_job(id, call);
     if (job) {
-      progress = job->progress;
+      seen = *job;
       context_.progress.counted(what, static_cast<uint64_t>(std::clamp(job->progress, 0, 100)), 100);
       if (job->state == azure::JobState::kCompleted) return job;
       if (azure::is_final(job->state))
@@ -133,20 +126,66 @@ Result<azure::Job> JobRunner::wait(const JobId& id, bool import, const Call& cal
     }
     if (clock.steady_now() - start > limit) {
       (void)context_.hub.cancel_job(id, call.sooner(clock.steady_now() + std::chrono::seconds{60}));
-      return fail(
-          ErrorKind::kTimeout, "hub.job-timeout",
-          fmt::format("hub {}: the {} was not done after {} and was cancelled{}; raise {}_polling (or {})",
-                      context_.link.hub, what, format_duration(limit), time_needed(timing_, limit, progress),
-                      kind_of(import), import ? "retryAttemptsForIoTHubImportJob" : "retryAttemptsForIoTHubExportJob"));
+      return not_in_time(seen, import, call);
     }
     if (!clock.sleep_for(pause, call.stop)) {
       // An import goes on and is found again. So does a durable run's export; otherwise nobody would use it.
       const bool left = import || (context_.watch && context_.watch->leaving());
-      if (!left) (void)context_.hub.cancel_job(id, {clock.steady_now() + Millis{700}, {}});
+      if (!left) (void)context_.hub.cancel_job(id, {clock.steady_now() + Millis{700}, {}, call.guard});
       return fail(ErrorKind::kCancelled, "cancelled", fmt::format("stopped while waiting for the {}", what));
     }
     pause = std::min(pause * 2, timing_.polling.interval);
   }
+}
+
+/// Of whatever is known about the hub's size the largest: the statistics lag, runs remember only what they own.
+uint64_t JobRunner::about_devices(const Call& call) {
+  uint64_t most = context_.hub.about_devices(call.sooner(context_.clock.steady_now() + kAskSize)).value_or(0);
+  if (const auto run = context_.state.last_run(context_.link.name); run && *run)
+    most = std::max(most, (*run)->owned_count);
+  const auto sweep = context_.state.last_run("sweep/" + context_.link.name);
+  if (sweep && *sweep) most = std::max(most, (*sweep)->external_count);  // a sweep's master is the hub
+  return most;
+}
+
+/// What a job needs is told by its progress, else by its size: jobs have been seen to work off devices at the rate of
+/// registry operations (azure.md 1.10), which an export at least reaches.
+tl::unexpected<Error> JobRunner::not_in_time(const azure::Job& seen, bool import, const Call& call) {
+  const config::JobPolling& polling = timing_.polling;
+  const Millis limit = polling.interval * polling.attempts + timing_.extra;
+  const uint64_t devices = import ? timing_.lines : about_devices(call);
+  const double rate = hub_rate(context_.hub_config, azure::HubOperation::kRegistry) * context_.hub_config.time_factor;
+  const Millis by_size{static_cast<Millis::rep>(static_cast<double>(devices) / rate * 1000)};
+  const std::string size = import ? fmt::format("its {} lines", format_count(devices))
+                                  : fmt::format("an export of about {} devices", format_count(devices));
+  const std::string at_rate = fmt::format("at the {} a minute of this hub's tier and units",
+                                          format_count(static_cast<uint64_t>(std::llround(rate * 60))));
+  Millis needs = limit * 2;  // when nothing else is known
+  std::string why = "how long it needs cannot be told, because the hub gives no progress";
+  if (seen.progress > 0 && seen.progress < 100) {
+    // One that an earlier process began has run for longer than it was waited for here.
+    const Millis ran =
+        seen.started ? std::chrono::duration_cast<Millis>(context_.clock.system_now() - *seen.started) : limit;
+    needs = std::max(limit, std::min(ran, limit * 100)) * 100 / seen.progress;
+    why = fmt::format("it had done {} % by then, so it needs about {}", seen.progress, format_duration(needs));
+  } else if (by_size > limit) {
+    needs = by_size;
+    why = fmt::format("{} need{} {}{} {}", size, import ? "" : "s", import ? "about " : "up to ",
+                      format_duration(needs), at_rate);
+  } else if (devices > 0) {
+    why = fmt::format("{} should take no more than {} {}, so something else takes up the hub, or the job hangs", size,
+                      format_duration(by_size), at_rate);
+  }
+  // A fifth in reserve.
+  const Millis::rep wanted = (needs * 6 / 5 - timing_.extra + polling.interval - Millis{1}) / polling.interval;
+  return fail(
+      ErrorKind::kTimeout, "hub.job-timeout",
+      fmt::format(
+          "hub {}: the {} job was not done after {} and was cancelled; {}. Set {} (in a file {}_polling.attempts) "
+          "to {}; it is {}, {} apart",
+          context_.link.hub, kind_of(import), format_duration(limit), why,
+          import ? "retryAttemptsForIoTHubImportJob" : "retryAttemptsForIoTHubExportJob", kind_of(import),
+          std::max<Millis::rep>(wanted, polling.attempts + 1), polling.attempts, format_duration(polling.interval)));
 }
 
 Result<std::optional<azure::Job>> JobRunner::find_left_over(const store::JobRecord& record, const Call& call) {

@@ -12,7 +12,7 @@ struct JobTiming {
   Millis first_look{1000};          ///< polls begin here and double up to polling.interval
   Millis extra{30'000};             ///< on top of interval x attempts
   Millis busy_limit{6 * 3600'000};  ///< how long another job of the hub is waited for
-  Millis needs{0};                  ///< what a hub of this size is known to need, for the message; 0 = not known
+  uint64_t lines = 0;               ///< of an import's file, for the message; 0 = not known
 };
 
 /// Runs export and import jobs of a hub, one at a time, never twice for one wish.
@@ -21,8 +21,8 @@ struct JobTiming {
 /// the same kind that was not there before, with our blob name or none echoed, is taken as ours.
 ///
 /// Blocking  until the job has ended, the timing is used up (the job is then cancelled: kTimeout
-///           "hub.job-timeout", naming how long it may need and the setting to raise), or call.stop: an export is then
-///           cancelled, unless a durable run leaves it to the next claim.
+///           "hub.job-timeout", saying how long it needs, as far as that can be known, and which setting to raise to
+///           what), or call.stop: an export is then cancelled, unless a durable run leaves it to the next claim.
 /// Errors    kUnavailable "hub.job-failed" with the hub's reason; "hub.job-busy"; those of the hub client.
 class JobRunner {
  public:
@@ -43,6 +43,9 @@ class JobRunner {
   using Create = std::function<Result<azure::Job>()>;
   Result<azure::Job> create(bool import, std::string_view blob, bool identity_based, const Create& ask,
                             const Call& call);
+
+  tl::unexpected<Error> not_in_time(const azure::Job& seen, bool import, const Call& call);
+  uint64_t about_devices(const Call& call);
 
   LinkContext& context_;
   JobTiming timing_;

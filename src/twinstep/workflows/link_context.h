@@ -7,6 +7,7 @@
 #include "twinstep/config/config.h"
 #include "twinstep/plan/snapshot.h"
 #include "twinstep/providers/external_registry.h"
+#include "twinstep/store/link_lock.h"
 #include "twinstep/store/state_file.h"
 #include "twinstep/workflows/progress.h"
 
@@ -40,9 +41,7 @@ struct LinkContext {
   Rng& rng;
   Progress& progress;
   std::string temporary_folder = "/tmp";
-  /// The store, for store::LinkLock: a command of this machine may be at work on the link. Empty where the store is
-  /// shared (a paused replica would keep the lock that the one that takes over needs). Commands lock by themselves.
-  std::string lock_store{};
+  store::LinkLocks* locks = nullptr;  ///< of a durable run; null: whoever made this holds the link already
   RunWatch* watch = nullptr;
 };
 

@@ -5,7 +5,7 @@
 #include "twinstep/base/time_format.h"
 #include "twinstep/base/units.h"
 #include "twinstep/plan/plan_json.h"
-#include "twinstep/store/link_lock.h"
+#include "twinstep/workflows/claim_watch.h"
 #include "twinstep/workflows/job_container.h"
 #include "twinstep/workflows/link_run.h"
 #include "twinstep/workflows/plan_match.h"
@@ -21,7 +21,6 @@ using store::Finish;
 const config::RetrySettings kRunRetry{Millis{30'000}, Millis{600'000}, 20, Millis{24 * 3600'000}};
 constexpr Millis kLockWait{30'000};
 constexpr Millis kStoreTime{15'000};
-constexpr Millis kAskTime{2'000};       // whether a person stopped it
 constexpr Millis kAbandonTime{20'000};  // cancelling the jobs of a run that a person ended
 
 constexpr std::string_view kPlanStep = "plan";
@@ -96,31 +95,20 @@ Result<plan::PlanReader> stored_plan(LinkContext& context, store::RunStore& runs
 }
 
 /// One claim of a run.
-class Run final : public RunWatch {
+class Run final : public ClaimWatch {
  public:
   Run(const LinkContext& context, engine::Attempt& attempt, store::RunStore& runs)
-      : context_(context), attempt_(attempt), runs_(runs), id_(attempt.workflow().id), call_(attempt.call()) {
+      : ClaimWatch(attempt, context.clock), context_(context), runs_(runs), id_(attempt.workflow().id) {
     context_.watch = this;
   }
 
   Finish work() {
     auto ended = attempt_.workflow().cancel_asked ? Result<Finish>(cancel()) : go_on();
     Finish finish = ended ? std::move(*ended) : end(ended.error());
-    for (const auto& [job, text] : not_complete_)
-      finish.history.insert(finish.history.begin(), {{}, "IoTHubJobCheckNotComplete", text});
+    tell(finish);
     return finish;
   }
 
-  bool leaving() const override {
-    if (!call_.stop.stop_requested()) return false;
-    if (!left_) left_ = !attempt_.cancel_asked({context_.clock.steady_now() + kAskTime, {}});
-    return *left_;
-  }
-  void job_not_complete(const azure::Job& job) override {
-    int& looks = looks_[job.id.value];
-    not_complete_[job.id.value] = fmt::format("{} job {}: looked at {} times, {} % done",
-                                              job.is_import ? "import" : "export", job.id.value, ++looks, job.progress);
-  }
   Status record(const std::vector<store::JournalEntry>& entries) override {
     std::vector<store::DeviceOutcome> outcomes;
     for (const store::JournalEntry& one : entries) outcomes.push_back({one.device, one.op, one.outcome, one.reason});
@@ -142,20 +130,28 @@ class Run final : public RunWatch {
   Finish left_to_another() { return attempt_.again(Millis{0}, "left to another process"); }
 
   Finish cancel() {
-    const Call call{context_.clock.steady_now() + kAbandonTime, {}};
-    if (auto gone = abandon_jobs(context_, call); !gone)
+    const Call call{context_.clock.steady_now() + kAbandonTime, {}, this};
+    // The jobs of a command that has the link are not the run's to end.
+    Status gone = take_lock(call);
+    if (gone) gone = abandon_jobs(context_, call);
+    if (!gone)
       spdlog::warn("run.left_behind run={} reason=\"{}\" next=\"the next run of link {} cleans up\"", id_.value,
                    gone.error().what, context_.link.name);
     return attempt_.cancelled("cancelled");
   }
 
+  /// An earlier claim of this run may have the lock still, by a lease: it is this run's, and that claim is over.
+  Status take_lock(const Call& call) {
+    if (!context_.locks || locked()) return {};
+    const std::string who = store::who_in_this_process(fmt::format("run {}", id_.value));
+    TRY_ASSIGN(auto lock, context_.locks->take(context_.link.name, {"run/" + id_.value, who}, call));
+    set_lock(std::move(lock));
+    return {};
+  }
+
   Result<Finish> go_on() {
     if (const std::string* report = attempt_.saved(kReportStep)) return reported(*report);
-    std::optional<store::LinkLock> lock;
-    if (!context_.lock_store.empty()) {
-      TRY_ASSIGN(store::LinkLock taken, store::LinkLock::take(context_.lock_store, context_.link.name, context_.clock));
-      lock.emplace(std::move(taken));
-    }
+    TRY(take_lock(call_));
     const SteadyTime began = context_.clock.steady_now();
     Work work;
     // A plan of which nothing was done and which nobody approved is made anew.
@@ -330,8 +326,8 @@ class Run final : public RunWatch {
   Finish end(const Error& error) {
     // Another claim goes on, unless a person ends it: then the store makes that of it.
     if (call_.stop.stop_requested()) return stopped();
-    if (error.code == "store.lease-lost") return left_to_another();
-    if (error.code == "link.busy") return attempt_.again(kLockWait, "another process works on this link");
+    if (error.code == "store.lease-lost" || error.code == "call.not-ours") return left_to_another();
+    if (error.code == "link.busy") return attempt_.again(kLockWait, error.what);
     if (error.code == "hub.job-timeout" || error.code == "hub.job-failed") {
       attempt_.note("IoTHubJobFailed", error.what);
       return attempt_.failed(error.what, "IoTHubJobFailed");
@@ -350,14 +346,9 @@ class Run final : public RunWatch {
   }
 
   LinkContext context_;
-  engine::Attempt& attempt_;
   store::RunStore& runs_;
   const store::WorkflowId id_;
-  const Call call_;
   Millis planning_{0};
-  mutable std::optional<bool> left_;  // what leaving() found out
-  std::map<std::string, int> looks_;
-  std::map<std::string, std::string> not_complete_;  // a line for each job, not for each look
 };
 
 }  // namespace

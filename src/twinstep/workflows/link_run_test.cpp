@@ -206,19 +206,44 @@ TEST_F(LinkRun, FailsAtOnceOnRefusedCredentialsAndSaysWhatToMend) {
 
 TEST_F(LinkRun, WaitsForACommandThatIsAtWorkOnTheLink) {
   some_differences();
-  context->lock_store = "sqlite:" + testing::TempDir() + "twinstep-run-lock-" + rng.hex_id();
+  const std::string path = "sqlite:" + testing::TempDir() + "twinstep-run-lock-" + rng.hex_id();
+  store::LinkLocks locks(*database, path, 60s, clock, rng);
+  context->locks = &locks;
   const auto run = start();
   {
-    const auto lock = store::LinkLock::take(context->lock_store, "one", clock);
+    const auto lock = locks.take("one", {"command", "a command"}, {});
     ASSERT_TRUE(lock);
     ASSERT_TRUE(work());
     const auto waiting = find(run.id);
-    EXPECT_EQ(waiting.status, "another process works on this link");
+    EXPECT_THAT(waiting.status, HasSubstr("link one: another twinstep process works on it"));
     EXPECT_EQ(waiting.attempt, 0);
     EXPECT_EQ(waiting.due - clock.system_now(), 30s);
     EXPECT_EQ(external.lists, 0);
   }
   EXPECT_EQ(settle(run.id).state, State::kDone);
+}
+
+TEST_F(LinkRun, ThatIsNotSureOfItsClaimAnyMoreChangesNothingMore) {
+  constexpr int kDevices = 200;  // more than are under way at once
+  for (int i = 0; i < kDevices; ++i) {
+    external.devices["d" + std::to_string(i)] = "2";
+    own("d" + std::to_string(i), "1");
+  }
+  link.limits.updates = {{}, kDevices};
+  std::atomic<bool> mine = true;
+  holds = [&] { return mine.load(); };
+  hub.fake.on_request = [&] { mine = false; };  // as if the process was paused here, in the middle of a call
+  const auto run = start();
+  ASSERT_TRUE(work());
+  const size_t written = hub.writes.size();
+  EXPECT_GT(written, 0u);
+  EXPECT_LT(written, static_cast<size_t>(kDevices)) << "only what was under way";
+  EXPECT_EQ(find(run.id).status, "left to another process");
+  mine = true;
+  hub.fake.on_request = {};
+  EXPECT_EQ(settle(run.id).state, State::kDone);
+  EXPECT_EQ(hub.writes.size(), static_cast<size_t>(kDevices));
+  for (const auto& [id, count] : hub.writes) EXPECT_EQ(count, 1) << id;
 }
 
 TEST_F(LinkRun, IsSkippedOrQueuedWhileAnotherOneOfItsLinkIsActive) {
@@ -351,11 +376,12 @@ TEST_F(LinkRunWithStorage, WhoseImportIsNotDoneInTimeFailsAndSaysWhatAHubOfThisS
   some_differences();
   for (int i = 0; i < 498; ++i) external.devices["d" + std::to_string(i)] = "1";
   hub.on_look = [&] { hub.looks_to_end = hub.fake.job_list.back().is_import ? INT_MAX : 1; };
+  config.import_polling = {10s, 5};
   const auto run = start();
   const auto after = settle(run.id);
   EXPECT_EQ(after.state, State::kFailed);
   EXPECT_EQ(after.error_code, "IoTHubJobFailed");
-  EXPECT_THAT(after.status, HasSubstr("was cancelled; a hub of this tier and so many units needs about 5 min"));
+  EXPECT_THAT(after.status, HasSubstr("was cancelled; its 500 lines need about 5 min at the 100 a minute"));
   EXPECT_THAT(after.status, HasSubstr("retryAttemptsForIoTHubImportJob"));
   EXPECT_EQ(hub.running_jobs(), 0);
   EXPECT_EQ(hub.imports, 1);

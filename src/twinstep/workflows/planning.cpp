@@ -192,7 +192,7 @@ Result<Listings> list_both(LinkContext& context, const plan::Rules& rules, const
   // Both sides at once; when one fails the other is stopped.
   std::stop_source stop_both;
   const std::stop_callback pass_on(call.stop, [&] { stop_both.request_stop(); });
-  const Call both{call.deadline, stop_both.get_token()};
+  const Call both{call.deadline, stop_both.get_token(), call.guard};
   std::optional<Result<plan::Snapshot>> external;
   std::jthread external_thread([&] {
     external = list_external(context, rules, both);

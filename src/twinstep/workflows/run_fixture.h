@@ -8,7 +8,7 @@
 #include <set>
 
 #include "twinstep/base/fake_clock.h"
-#include "twinstep/plan/fake_mapper.h"
+#include "twinstep/workflows/fake_external.h"
 #include "twinstep/workflows/fake_hub.h"
 #include "twinstep/workflows/link_run.h"
 
@@ -158,27 +158,27 @@ class RunHub final : public azure::IotHubClient {
     return mortal_.live([&] { return fake.get_device(id, call); });
   }
   Result<azure::Identity> create_device(const DeviceId& id, const Call& call) override {
-    return mortal_.live([&] { return counted(id, fake.create_device(id, call)); });
+    return changed(call, [&] { return counted(id, fake.create_device(id, call)); });
   }
   Result<azure::Identity> update_device(const json::object& document, const Etag& etag, const Call& call) override {
     const DeviceId id{std::string(json::string_or(document, "deviceId"))};
-    return mortal_.live([&] { return counted(id, fake.update_device(document, etag, call)); });
+    return changed(call, [&] { return counted(id, fake.update_device(document, etag, call)); });
   }
   Status delete_device(const DeviceId& id, const Etag& etag, const Call& call) override {
-    return mortal_.live([&] { return counted(id, fake.delete_device(id, etag, call)); });
+    return changed(call, [&] { return counted(id, fake.delete_device(id, etag, call)); });
   }
   Status create_with_tags(const DeviceId& id, const json::object& tags, const Call& call) override {
-    return mortal_.live([&] { return counted(id, fake.create_with_tags(id, tags, call)); });
+    return changed(call, [&] { return counted(id, fake.create_with_tags(id, tags, call)); });
   }
   Result<azure::Twin> get_twin(const DeviceId& id, const Call& call) override {
     return mortal_.live([&] { return fake.get_twin(id, call); });
   }
   Result<azure::Twin> patch_tags(const DeviceId& id, const json::object& tags, const Etag& etag,
                                  const Call& call) override {
-    return mortal_.live([&] { return counted(id, fake.patch_tags(id, tags, etag, call)); });
+    return changed(call, [&] { return counted(id, fake.patch_tags(id, tags, etag, call)); });
   }
   Result<azure::BulkResult> bulk(const std::vector<azure::BulkEntry>& entries, const Call& call) override {
-    return mortal_.live([&] { return counted(entries, fake.bulk(entries, call)); });
+    return changed(call, [&] { return counted(entries, fake.bulk(entries, call)); });
   }
   Result<azure::QueryPage> query(std::string_view text, int, std::string_view, const Call&) override {
     return mortal_.live([&]() -> Result<azure::QueryPage> {
@@ -194,14 +194,15 @@ class RunHub final : public azure::IotHubClient {
       return azure::QueryPage{json::write(all), "Twin", ""};
     });
   }
+  Result<uint64_t> about_devices(const Call& call) override { return fake.about_devices(call); }
   Result<std::vector<std::string>> modules_of(const DeviceId& id, const Call& call) override {
     return fake.modules_of(id, call);
   }
-  Result<azure::Job> create_export_job(const azure::ExportJob& job, const Call&) override {
-    return create_job(false, FakeBlobs::name_in(job.container_uri), job.blob_name);
+  Result<azure::Job> create_export_job(const azure::ExportJob& job, const Call& call) override {
+    return create_job(call, false, FakeBlobs::name_in(job.container_uri), job.blob_name);
   }
-  Result<azure::Job> create_import_job(const azure::ImportJob& job, const Call&) override {
-    return create_job(true, FakeBlobs::name_in(job.input_container_uri), job.blob_name);
+  Result<azure::Job> create_import_job(const azure::ImportJob& job, const Call& call) override {
+    return create_job(call, true, FakeBlobs::name_in(job.input_container_uri), job.blob_name);
   }
   Result<azure::Job> get_job(const JobId& id, const Call& call) override {
     return mortal_.live([&]() -> Result<azure::Job> {
@@ -218,7 +219,7 @@ class RunHub final : public azure::IotHubClient {
     return mortal_.live([&] { return fake.list_jobs(call); });
   }
   Status cancel_job(const JobId& id, const Call& call) override {
-    return mortal_.live([&]() -> Status {
+    return changed(call, [&]() -> Status {
       for (azure::Job& job : fake.job_list)
         if (job.id == id) job.state = azure::JobState::kCancelled;
       return fake.cancel_job(id, call);
@@ -230,6 +231,12 @@ class RunHub final : public azure::IotHubClient {
   }
 
  private:
+  /// As the client, which asks the guard right before it sends.
+  template <class Effect>
+  auto changed(const Call& call, const Effect& effect) -> decltype(effect()) {
+    if (call.guard && !call.guard->holds()) return fail(ErrorKind::kCancelled, "call.not-ours", "not sent");
+    return mortal_.live(effect);
+  }
   template <class Outcome>
   Outcome counted(const DeviceId& id, Outcome outcome) {
     std::scoped_lock lock(mutex_);
@@ -243,8 +250,8 @@ class RunHub final : public azure::IotHubClient {
       if (!refused.contains(entry.id.value)) ++writes[entry.id.value];
     return result;
   }
-  Result<azure::Job> create_job(bool import, const std::string& container, const std::string& blob) {
-    return mortal_.live([&]() -> Result<azure::Job> {
+  Result<azure::Job> create_job(const Call& call, bool import, const std::string& container, const std::string& blob) {
+    return changed(call, [&]() -> Result<azure::Job> {
       if (running_jobs() > 0) return fail(FakeHub::error(ErrorKind::kUnavailable, "JobQuotaExceeded"));
       ++(import ? imports : exports);
       fake.add_job(import);
@@ -288,49 +295,6 @@ class RunHub final : public azure::IotHubClient {
   std::map<std::string, std::string> places_;
 };
 
-/// An external system with a list.
-class ListedExternal final : public providers::ExternalRegistry {
- public:
-  std::map<std::string, std::string> devices;  ///< id to EUI
-  bool complete = true;
-  Status down;
-  int lists = 0;
-
-  const std::string& provider() const override { return name_; }
-  const std::vector<providers::TagSpec>& tags() const override { return tags_; }
-  std::unique_ptr<providers::Mapper> mapper() const override { return std::make_unique<plan::FakeMapper>(tags_); }
-  Result<providers::ListProof> list(const providers::ItemSink& items, const providers::BrokenSink&,
-                                    const Call&) override {
-    ++lists;
-    TRY(down);
-    providers::ListProof proof;
-    for (const auto& [id, eui] : devices)
-      TRY(items(json::write(json::object{{"id", id}, {"tags", {{"EUI", eui}}}}), {1, ++proof.items}));
-    proof.complete = complete;
-    if (!complete) proof.why_incomplete = "page 2 failed";
-    return proof;
-  }
-  Result<providers::ListProof> first_page(const providers::ItemSink& items, const providers::BrokenSink& broken,
-                                          const Call& call) override {
-    return list(items, broken, call);
-  }
-  bool can_look_up(const providers::DeviceInput&) const override { return false; }
-  Result<providers::FoundDevice> look_up(const providers::DeviceInput&, const Call&) override {
-    return fail(ErrorKind::kNotFound, "test", "not there");
-  }
-  Result<providers::WriteOutcome> create(const providers::DeviceInput&, const Call&) override {
-    return providers::WriteOutcome::kDone;
-  }
-  Result<providers::WriteOutcome> remove(const providers::DeviceInput&, const Call&) override {
-    return providers::WriteOutcome::kDone;
-  }
-  std::vector<providers::TagFault> missing_for_create(const providers::DeviceInput&) const override { return {}; }
-
- private:
-  std::string name_ = "listed";
-  std::vector<providers::TagSpec> tags_{{{"EUI"}, false, false}};
-};
-
 /// Everything that a daemon has around a link, and a way to be the daemon.
 class RunWorld {
  public:
@@ -360,8 +324,9 @@ class RunWorld {
     if (!claimed) return mortal.dead();
     if (claimed->empty()) return false;
     const store::Workflow claim = claimed->front().workflow;
-    engine::Attempt attempt(*workflows, std::move(claimed->front()), {SteadyTime::max(), stop}, rng);
-    const store::Finish finish = run_link(*context, attempt, *runs);
+    engine::Attempt attempt(*workflows, std::move(claimed->front()), {SteadyTime::max(), stop}, rng, holds);
+    const store::Finish finish = link.master == config::Master::kHub ? sweep_link(*context, attempt, *workflows, *runs)
+                                                                     : run_link(*context, attempt, *runs);
     if (!mortal.dead()) (void)workflows->finish(claim, finish, {});
     return true;
   }
@@ -397,22 +362,17 @@ class RunWorld {
     return out;
   }
 
-  class Quiet final : public Progress {
-   public:
-    void counted(std::string_view, uint64_t, std::optional<uint64_t>) override {}
-    void note(std::string_view) override {}
-  };
-
   FakeClock clock;
   Rng rng{1};
   Mortal mortal;
+  std::function<bool()> holds;  ///< whether a claim is surely this process's; empty = always
   config::Config config;
   config::Link link;
   config::Hub hub_config;
   FakeBlobs blobs{mortal};
   RunHub hub{mortal, blobs};
-  ListedExternal external;
-  Quiet progress;
+  FakeExternal external;
+  QuietProgress progress;
   std::unique_ptr<store::Database> sqlite;
   std::optional<MortalDatabase> database;
   std::optional<store::WorkflowStore> workflows;

@@ -1,11 +1,15 @@
 #include "twinstep/workflows/sweep.h"
 
+#include <spdlog/spdlog.h>
+
 #include "twinstep/base/crash_point.h"
 #include "twinstep/base/time_format.h"
 #include "twinstep/base/units.h"
 #include "twinstep/plan/plan_json.h"
 #include "twinstep/plan/sweep.h"
+#include "twinstep/workflows/claim_watch.h"
 #include "twinstep/workflows/device_task.h"
+#include "twinstep/workflows/job_container.h"
 #include "twinstep/workflows/planning.h"
 #include "twinstep/workflows/sweep_steps.h"
 
@@ -17,23 +21,41 @@ using store::Finish;
 
 constexpr size_t kPage = 500;               // differences between two saves of the cursor
 constexpr uint64_t kMostReported = 10'000;  // outcomes of devices that nothing is done about: they come again each time
+constexpr Millis kAbandonTime{20'000};      // cancelling the job of a sweep that a person ended
 constexpr config::RetrySettings kRetry{Millis{30'000}, Millis{600'000}, 20, Millis{24ll * 3'600'000}};
 
 std::string counted(uint64_t count, std::string_view one, std::string_view many) {
   return fmt::format("{} {}", format_count(count), count == 1 ? one : many);
 }
 
-class SweepRun {
+class SweepRun final : public ClaimWatch {
  public:
-  SweepRun(LinkContext& context, engine::Attempt& attempt, store::WorkflowStore& store, const RecordOutcomes& record)
-      : context_(context), attempt_(attempt), store_(store), record_(record), call_(attempt.call()) {}
-
-  Finish run() {
-    auto ended = work();
-    return ended ? std::move(*ended) : trouble(std::move(ended).error());
+  SweepRun(const LinkContext& context, engine::Attempt& attempt, store::WorkflowStore& store,
+           const RecordOutcomes& record)
+      : ClaimWatch(attempt, context.clock), context_(context), store_(store), record_(record) {
+    context_.watch = this;
   }
 
+  Finish run() {
+    auto ended = attempt_.workflow().cancel_asked ? Result<Finish>(cancel()) : work();
+    Finish finish = ended ? std::move(*ended) : trouble(std::move(ended).error());
+    tell(finish);
+    return finish;
+  }
+
+  /// A sweep writes to no device.
+  Status record(const std::vector<store::JournalEntry>&) override { return {}; }
+
  private:
+  Finish left_to_another() { return attempt_.again(Millis{0}, "left to another process"); }
+
+  Finish cancel() {
+    if (auto gone = abandon_jobs(context_, {context_.clock.steady_now() + kAbandonTime, {}, this}); !gone)
+      spdlog::warn("run.left_behind run={} reason=\"{}\" next=\"the next sweep of link {} cleans up\"",
+                   attempt_.workflow().id.value, gone.error().what, context_.link.name);
+    return attempt_.cancelled("cancelled");
+  }
+
   Result<Finish> work() {
     TRY_ASSIGN(steps_, read_sweep_steps(attempt_));
     if (steps_.status) return attempt_.done(*steps_.status);
@@ -238,10 +260,12 @@ class SweepRun {
   }
 
   Finish trouble(Error error) {
-    if (call_.stop.stop_requested()) return attempt_.again(Millis{0}, "stopped");
-    if (error.code == "hub.job-timeout") {
+    // Another claim goes on, also with the hub's job, unless a person ends it.
+    if (call_.stop.stop_requested()) return leaving() ? left_to_another() : cancel();
+    if (error.code == "store.lease-lost" || error.code == "call.not-ours") return left_to_another();
+    if (error.code == "hub.job-timeout" || error.code == "hub.job-failed") {
       attempt_.note("IoTHubJobFailed", error.what);
-      return attempt_.failed(error.what, error.code);
+      return attempt_.failed(error.what, "IoTHubJobFailed");
     }
     if (!error.transient()) return attempt_.failed(error.what, error.code);
     if (auto again = attempt_.retry(kRetry, error, error.what)) return std::move(*again);
@@ -251,11 +275,9 @@ class SweepRun {
 
   std::string state_name() const { return "sweep/" + context_.link.name; }
 
-  LinkContext& context_;
-  engine::Attempt& attempt_;
+  LinkContext context_;
   store::WorkflowStore& store_;
   const RecordOutcomes& record_;
-  const Call& call_;
   SweepSteps steps_;
   plan::KeySet approved_rest_;
   std::string warning_;  // the guard's

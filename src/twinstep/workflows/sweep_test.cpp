@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "twinstep/base/fake_clock.h"
-#include "twinstep/plan/fake_mapper.h"
 #include "twinstep/workflows/device_task.h"
+#include "twinstep/workflows/fake_external.h"
 #include "twinstep/workflows/fake_hub.h"
 #include "twinstep/workflows/link_run.h"
 
@@ -18,52 +18,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
-
-class Silent final : public Progress {
- public:
-  void counted(std::string_view, uint64_t, std::optional<uint64_t>) override {}
-  void note(std::string_view) override {}
-};
-
-/// An external system that lists what it holds, and hears deletes and creates.
-class Outside final : public providers::ExternalRegistry {
- public:
-  std::map<std::string, std::string> devices;  ///< id -> members of "tags"
-  std::optional<Error> down;
-  bool complete = true;
-
-  const std::string& provider() const override { return name_; }
-  const std::vector<providers::TagSpec>& tags() const override { return tags_; }
-  std::unique_ptr<providers::Mapper> mapper() const override { return std::make_unique<plan::FakeMapper>(tags_); }
-  Result<providers::ListProof> list(const providers::ItemSink& items, const providers::BrokenSink&,
-                                    const Call&) override {
-    if (down) return fail(*down);
-    uint64_t index = 0;
-    for (const auto& [id, members] : devices)
-      TRY(items(fmt::format(R"({{"id":"{}","tags":{{{}}}}})", id, members), {1, ++index}));
-    return providers::ListProof{complete, complete ? "" : "page 2 failed", index, 1, {}};
-  }
-  Result<providers::ListProof> first_page(const providers::ItemSink& items, const providers::BrokenSink& broken,
-                                          const Call& call) override {
-    return list(items, broken, call);
-  }
-  bool can_look_up(const providers::DeviceInput&) const override { return false; }
-  Result<providers::FoundDevice> look_up(const providers::DeviceInput&, const Call&) override {
-    return fail(ErrorKind::kInvalid, "test", "cannot look up");
-  }
-  Result<providers::WriteOutcome> create(const providers::DeviceInput& device, const Call&) override {
-    devices[device.id.value];
-    return providers::WriteOutcome::kDone;
-  }
-  Result<providers::WriteOutcome> remove(const providers::DeviceInput& device, const Call&) override {
-    return devices.erase(device.id.value) > 0 ? providers::WriteOutcome::kDone : providers::WriteOutcome::kAlreadyGone;
-  }
-  std::vector<providers::TagFault> missing_for_create(const providers::DeviceInput&) const override { return {}; }
-
- private:
-  std::string name_ = "fake";
-  std::vector<providers::TagSpec> tags_{{{"name"}, false, false}};
-};
 
 class SweepRunTest : public testing::Test {
  protected:
@@ -101,8 +55,7 @@ class SweepRunTest : public testing::Test {
     task.key = "past/" + device;
     ASSERT_TRUE(store->start({task}, call));
     store::Finish done;
-    done.ledger =
-        store::LedgerEntry{link.name, canonical_device_id(device), DeviceId(device), true, R"({"name":"it"})"};
+    done.ledger = store::LedgerEntry{link.name, canonical_device_id(device), DeviceId(device), true, R"({"EUI":"it"})"};
     ASSERT_TRUE(store->finish(store->claim("past", "me", 1, 30s, call).value().at(0).workflow, done, call));
   }
 
@@ -181,8 +134,8 @@ class SweepRunTest : public testing::Test {
   config::Hub hub_config;
   FakeHub hub;
   bool modules_listed = true;
-  Outside external;
-  Silent progress;
+  FakeExternal external;
+  QuietProgress progress;
   std::unique_ptr<store::Database> database;
   std::optional<store::WorkflowStore> store;
   std::optional<store::StateFile> state;
@@ -263,13 +216,13 @@ TEST_F(SweepRunTest, OtherSettingsThanDeleteReportOrphansOnlyAndSayWhy) {
 }
 
 TEST_F(SweepRunTest, ValuesThatDifferAreReportedAndNothingElse) {
-  hub.devices["a"].tags = {{"name", "here"}};
-  external.devices["a"] = R"("name":"there")";
+  hub.devices["a"].tags = {{"EUI", "here"}};
+  external.devices["a"] = "there";
   EXPECT_EQ(sweep(), State::kDone);
   EXPECT_EQ(status(), "1 device differs");
   EXPECT_EQ(outcome["a"].op, "update");
   EXPECT_EQ(outcome["a"].outcome, "reported");
-  EXPECT_THAT(outcome["a"].reason, HasSubstr(R"(tags.name: "here" in the hub, "there" outside)"));
+  EXPECT_THAT(outcome["a"].reason, HasSubstr(R"(tags.EUI: "here" in the hub, "there" outside)"));
   EXPECT_THAT(tasks(), IsEmpty());
 }
 
@@ -417,10 +370,10 @@ TEST_F(SweepRunTest, ATaskThatWaitsKeepsItsCountedTries) {
 
 TEST_F(SweepRunTest, AnOutageIsTriedAgainAndARefusalIsNot) {
   hub.devices["a"];
-  external.down = Error{.kind = ErrorKind::kUnavailable, .what = "outside is down", .code = "http.connect"};
+  external.down = fail(ErrorKind::kUnavailable, "http.connect", "outside is down");
   EXPECT_EQ(sweep(), State::kWaiting);
   EXPECT_THAT(status(), HasSubstr("outside is down"));
-  external.down = Error{.kind = ErrorKind::kDenied, .what = "the key was refused: renew it", .code = "http.denied"};
+  external.down = fail(ErrorKind::kDenied, "http.denied", "the key was refused: renew it");
   clock.advance(1h);
   EXPECT_EQ(claim_once(), State::kFailed);
   EXPECT_EQ(code(), "http.denied");
@@ -429,7 +382,7 @@ TEST_F(SweepRunTest, AnOutageIsTriedAgainAndARefusalIsNot) {
 
 TEST_F(SweepRunTest, AnOutageWithoutEndIsGivenUp) {
   hub.devices["a"];
-  external.down = Error{.kind = ErrorKind::kUnavailable, .what = "outside is down", .code = "http.connect"};
+  external.down = fail(ErrorKind::kUnavailable, "http.connect", "outside is down");
   State state_now = sweep();
   int tries = 1;
   for (; state_now == State::kWaiting && tries < 50; ++tries) {

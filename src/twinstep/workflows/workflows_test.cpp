@@ -1,12 +1,12 @@
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/workflows/apply.h"
 #include "twinstep/workflows/device_writer.h"
+#include "twinstep/workflows/fake_external.h"
 #include "twinstep/workflows/fake_hub.h"
 #include "twinstep/workflows/import_file.h"
 #include "twinstep/workflows/job_runner.h"
@@ -17,55 +17,13 @@ namespace {
 using namespace std::chrono_literals;
 using plan::Op;
 
-class Quiet final : public Progress {
- public:
-  std::vector<std::string> notes;
-  void counted(std::string_view, uint64_t, std::optional<uint64_t>) override {}
-  void note(std::string_view text) override { notes.emplace_back(text); }
-};
-
-/// An external system that holds a few devices and can look them up.
-class FakeExternal final : public providers::ExternalRegistry {
- public:
-  std::set<std::string> there;
-  bool down = false;
-  std::atomic<int> look_ups = 0;
-  const std::string& provider() const override { return name_; }
-  const std::vector<providers::TagSpec>& tags() const override { return tags_; }
-  std::unique_ptr<providers::Mapper> mapper() const override { return nullptr; }
-  Result<providers::ListProof> list(const providers::ItemSink&, const providers::BrokenSink&, const Call&) override {
-    return providers::ListProof{};
-  }
-  Result<providers::ListProof> first_page(const providers::ItemSink&, const providers::BrokenSink&,
-                                          const Call&) override {
-    return providers::ListProof{};
-  }
-  bool can_look_up(const providers::DeviceInput&) const override { return true; }
-  Result<providers::FoundDevice> look_up(const providers::DeviceInput& device, const Call&) override {
-    ++look_ups;
-    if (down) return fail(ErrorKind::kUnavailable, "test", "the external system is down");
-    if (there.contains(device.id.value)) return providers::FoundDevice{device.id.value, {}};
-    return fail(ErrorKind::kNotFound, "test", "not there");
-  }
-  Result<providers::WriteOutcome> create(const providers::DeviceInput&, const Call&) override {
-    return providers::WriteOutcome::kDone;
-  }
-  Result<providers::WriteOutcome> remove(const providers::DeviceInput&, const Call&) override {
-    return providers::WriteOutcome::kDone;
-  }
-  std::vector<providers::TagFault> missing_for_create(const providers::DeviceInput&) const override { return {}; }
-
- private:
-  std::string name_ = "fake";
-  std::vector<providers::TagSpec> tags_;
-};
-
 class Workflow : public testing::Test {
  protected:
   void SetUp() override {
     link.name = "one";
     link.hub = "fake";
     link.external = "outside";
+    external.looks_up = true;
     state = std::move(*store::StateFile::open(":memory:", clock));
     context = std::make_unique<LinkContext>(
         LinkContext{config, link, hub_config, hub, nullptr, external, *state, clock, rng, progress, "/tmp"});
@@ -120,7 +78,7 @@ class Workflow : public testing::Test {
   config::Hub hub_config;
   FakeHub hub;
   FakeExternal external;
-  Quiet progress;
+  QuietProgress progress;
   ConfirmedAbsent confirmed;
   std::unique_ptr<store::StateFile> state;
   std::unique_ptr<LinkContext> context;
@@ -233,7 +191,7 @@ TEST_F(Workflow, ATwinThatMovedIsPatchedAgainUnlessItsOwnerChanged) {
 
 TEST_F(Workflow, ADeviceThatIsOutsideAfterAllEndsTheDeleting) {
   for (const char* id : {"a", "b", "c"}) hub.devices[id];
-  external.there = {"a", "b", "c"};
+  external.devices = {{"a", ""}, {"b", ""}, {"c", ""}};
   const auto report = apply({change(Op::kDelete, "a"), change(Op::kDelete, "b"), change(Op::kDisable, "c")});
   ASSERT_TRUE(report);
   EXPECT_EQ(hub.devices.size(), 3u);
@@ -249,7 +207,7 @@ TEST_F(Workflow, ADisprovedListEndsBulkDeletesThatWereConfirmedBefore) {
     hub.devices[id];
     changes.push_back(change(Op::kDelete, id));
   }
-  external.there = {"d120"};
+  external.devices = {{"d120", ""}};
   const auto report = apply(changes);
   ASSERT_TRUE(report) << report.error().what;
   EXPECT_FALSE(report->deletes_stopped.empty());
@@ -307,7 +265,7 @@ TEST_F(Workflow, BulkCallsOfALargeQuotaOverlap) {
 
 TEST_F(Workflow, ADeleteThatCannotBeConfirmedFailsAndTheDeviceStays) {
   hub.devices["a"];
-  external.down = true;
+  external.down = fail(ErrorKind::kUnavailable, "test", "the external system is down");
   const auto report = apply({change(Op::kDelete, "a")});
   EXPECT_EQ(report->failed_count(), 1u);
   EXPECT_TRUE(hub.devices.contains("a"));
