@@ -85,8 +85,9 @@ export async function startSim(folder, args = []) {
   return { ...sim, ready: JSON.parse(sim.line), ca: readFileSync(ca, 'utf8'), variables };
 }
 
-/// PostgreSQL in a folder of its own, as a user of its own where we are root, which it refuses.
-export async function startPostgres() {
+/// PostgreSQL in a folder of its own, as a user of its own where we are root, which it refuses. `settings` are further
+/// arguments of the server.
+export async function startPostgres(settings = []) {
   const root = '/usr/lib/postgresql';
   const versions = existsSync(root) ? readdirSync(root).sort((a, b) => Number(b) - Number(a)) : [];
   const bin = versions.map((version) => join(root, version, 'bin')).find((path) => existsSync(join(path, 'postgres')));
@@ -95,38 +96,69 @@ export async function startPostgres() {
   const asUser = process.getuid() === 0 ? ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', '--pdeathsig=KILL'] : ['setpriv', '--pdeathsig=KILL'];
   if (process.getuid() === 0) execFileSync('chown', ['postgres:postgres', folder]);
   const user = process.getuid() === 0 ? 'postgres' : process.env.USER ?? 'postgres';
-  execFileSync(asUser[0], [...asUser.slice(1), join(bin, 'initdb'), '-D', join(folder, 'data'), '-A', 'trust', '-U', user, '-E', 'UTF8', '--locale=C'], { cwd: folder });
+  // Not one after another with everything else of this process: others measure time meanwhile.
+  const once = async (name, ...args) => {
+    const { code, stdout, stderr } = await run(asUser[0], [...asUser.slice(1), join(bin, name), ...args], { cwd: folder });
+    if (code !== 0) throw new Error(`${name} ended with ${code}: ${stdout}${stderr}`);
+  };
+  await once('initdb', '-D', join(folder, 'data'), '-A', 'trust', '-U', user, '-E', 'UTF8', '--locale=C', '--no-sync');
+  const primary = await postgresIn(join(folder, 'data'), { bin, folder, asUser, user, settings });
+  let second;
+  return {
+    ...primary, user,
+    /// Another server that follows this one, and can take its place.
+    standby: async () => {
+      const data = join(folder, 'standby');
+      await once('pg_basebackup', '-d', primary.uri, '-D', data, '-R', '-X', 'stream', '-c', 'fast', '--no-sync');
+      second = await postgresIn(data, { bin, folder, asUser, user, settings: ['-c', 'hot_standby=on'] });
+      const uri = second.uri;
+      const ask = (query) => execFileSync('psql', ['-X', '-At', '-q', '-d', uri, '-c', query]).toString().trim();
+      await until('the standby follows', () =>
+        execFileSync('psql', ['-X', '-At', '-d', primary.uri, '-c', "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"]).toString().trim() === '1', 30);
+      return { ...second, ask, promote: () => once('pg_ctl', 'promote', '-w', '-D', data) };
+    },
+    stop: async () => {
+      await second?.down('SIGQUIT');
+      await primary.down('SIGQUIT');
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function postgresIn(data, { bin, folder, asUser, user, settings }) {
   const port = await freePort();
   let server;
   const up = async () => {
-    server = spawn(asUser[0], [...asUser.slice(1), join(bin, 'postgres'), '-D', join(folder, 'data'), '-k', folder, '-p', String(port),
-      '-c', 'listen_addresses=127.0.0.1'], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    server = spawn(asUser[0], [...asUser.slice(1), join(bin, 'postgres'), '-D', data, '-k', folder, '-p', String(port),
+      '-c', 'listen_addresses=127.0.0.1', ...settings], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
     server.ended = new Promise((resolve) => server.once('exit', resolve));
     let log = '';
     await new Promise((resolve, reject) => {
-      server.stderr.on('data', (data) => { log += data; if (log.includes('ready to accept connections')) resolve(); });
+      server.stderr.on('data', (text) => { log += text; if (/ready to accept (read-only )?connections/.test(log)) resolve(); });
       server.once('exit', (code) => reject(new Error(`postgres ended with ${code}: ${log}`)));
     });
   };
   /// SIGINT is a fast shutdown, SIGQUIT an immediate one, as a crash.
   const down = async (signal = 'SIGINT') => { server.kill(signal); await server.ended; };
   await up();
-  return {
-    uri: `postgresql://${user}@127.0.0.1:${port}/postgres`, port, up, down,
-    stop: async () => { await down('SIGQUIT'); rmSync(folder, { recursive: true, force: true }); },
-  };
+  return { uri: `postgresql://${user}@127.0.0.1:${port}/postgres`, port, up, down, stop: () => down('SIGQUIT') };
 }
 
-/// A TCP connection between two that can be cut: what arrives meanwhile is kept back, as on a broken network.
+/// A TCP connection between two that can be cut: what arrives meanwhile is kept back, as on a broken network. It can
+/// also be slow: every piece takes `delay` milliseconds in each direction.
 export async function startWire(to) {
   const pairs = new Set();
   let cut = false;
+  let delay = 0;
   const server = createServer((near) => {
     const far = createConnection(to, '127.0.0.1');
     const pair = [near, far];
     pairs.add(pair);
     for (const [from, into] of [[near, far], [far, near]]) {
-      from.on('data', (data) => into.write(data));
+      from.on('data', (data) => {
+        if (delay === 0) into.write(data);
+        else setTimeout(() => into.write(data), delay);  // timers of one length keep their order
+      });
       from.on('error', () => {});
       from.on('close', () => { pairs.delete(pair); into.destroy(); });
     }
@@ -136,6 +168,7 @@ export async function startWire(to) {
   return {
     port: server.address().port,
     cut: () => { cut = true; pairs.forEach((pair) => pair.forEach((end) => end.pause())); },
+    slow: (milliseconds) => { delay = milliseconds; },
     mend: () => { cut = false; pairs.forEach((pair) => pair.forEach((end) => end.destroy())); },
     stop: () => { pairs.forEach((pair) => pair.forEach((end) => end.destroy())); return new Promise((resolve) => { server.close(resolve); }); },
   };
@@ -246,10 +279,12 @@ export class Scene {
   newStore() { this.variables.TWINSTEP_STORE = `sqlite:${this.path(`state-${++this.stores}.db`)}`; }
 
   /// Starts twinstep; .ended resolves with code, all output and the time it took. Never prints a secret.
-  begin(args, variables = {}) {
+  /// `through` is what twinstep is started by: setpriv, prlimit, a library before others.
+  begin(args, variables = {}, through = []) {
     const environment = { PATH: process.env.PATH, HOME: this.folder, TMPDIR: this.folder, ...this.variables, ...variables };
     for (const [name, value] of Object.entries(environment)) if (value === undefined) delete environment[name];
-    const child = spawn(program('twinstep'), args, { cwd: this.folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [command, ...rest] = [...through, this.program ?? program('twinstep'), ...args];
+    const child = spawn(command, rest, { cwd: this.folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (data) => { stdout += data; });
@@ -266,9 +301,9 @@ export class Scene {
   }
   run(args, variables) { return this.begin(args, variables).ended; }
   /// Starts the daemon and waits for its first line: on `port`, so that a subscription outlives a restart.
-  async serve(port = 0, variables = {}, args = []) {
+  async serve(port = 0, variables = {}, args = [], through = []) {
     const daemon = this.begin(['serve', '--output', 'json', '--listen', `127.0.0.1:${port}`, '--operations', '127.0.0.1:0', ...args],
-      { ...quickRetries, ...variables });
+      { ...quickRetries, ...variables }, through);
     const lines = createInterface({ input: daemon.child.stdout });
     const line = await new Promise((resolve) => {
       lines.once('line', resolve);
@@ -369,6 +404,29 @@ export class Scene {
 
 export const lorawan = (eui) => ({ EUI: eui, activationType: 'OTAA', deviceProfileId: 'LORA/GenericA.1.0.2b_ETSI',
   applicationEUI: '70B3D57ED0000001', applicationKey: '000102030405060708090A0B0C0D0E0F' });
+
+/// A delivery of one event as Event Grid posts it; `device` is also its id unless one is given.
+export const delivery = (device, { id = device, type = 'DeviceDeleted', hub = 'default', tags } = {}) => JSON.stringify([{
+  id, topic: `/S/IOTHUBS/${hub}`, subject: `devices/${device}`, eventType: `Microsoft.Devices.${type}`, eventTime: '2026-01-01T00:00:00Z',
+  data: { hubName: hub, deviceId: device, ...(tags ? { twin: { deviceId: device, tags } } : {}) }, dataVersion: '1', metadataVersion: '1' }]);
+export const hook = '/api/ExternalRegistrySynchronizer_EventGridListener';
+export const postEvent = (daemon, ...event) => fetch(daemon.address + hook, { method: 'POST', body: delivery(...event), signal: AbortSignal.timeout(30_000) });
+/// What /readyz says, with its status.
+export async function readiness(daemon) {
+  const answer = await fetch(`${daemon.operations}/readyz`);
+  return { status: answer.status, ...await answer.json() };
+}
+/// Waits until it is not ready because of `part`, and gives the reason.
+export async function untilUnready(daemon, part, seconds = 30) {
+  let told;
+  await until(`not ready: ${part}`, async () => {
+    const { status, parts } = await readiness(daemon);
+    told = parts.find((one) => one.part === part && !one.ready)?.reason;
+    return status === 503 && told;
+  }, seconds);
+  return told;
+}
+export const untilReady = (daemon, seconds = 60) => until('it is ready', async () => (await readiness(daemon)).status === 200, seconds);
 
 export async function until(what, done, seconds = 15) {
   const end = Date.now() + seconds * 1000;

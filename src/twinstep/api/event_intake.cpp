@@ -89,9 +89,11 @@ store::NewWorkflow EventIntake::unusable(const Target* target, std::string_view 
   out.id = store::WorkflowId(rng_.hex_id());
   out.kind = "device";
   out.lane = target ? workflows::external_lane(target->link->external) : "events";
-  out.key = device.empty() || !target ? fmt::format("event/{}", hash)
-                                      : workflows::device_key(target->link->name, DeviceId(std::string(device)));
   const std::string link = target ? target->link->name : "";
+  // Found among the tasks, also when it names no device that a task could be of; no device id holds a space.
+  out.key = target && is_legal_hub_device_id(device)
+                ? workflows::device_key(link, DeviceId(std::string(device)))
+                : workflows::device_key(link, DeviceId(fmt::format("event {}", hash.substr(0, 16))));
   out.input = json::write(
       json::object{{"link", link}, {"device", device}, {"what", "changed"}, {"source", fmt::format("event {}", id)}});
   out.status = std::move(reason);

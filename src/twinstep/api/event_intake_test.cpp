@@ -119,7 +119,13 @@ TEST_F(Intake, ABadEventIsRecordedAndDoesNotHoldUpTheOthers) {
   EXPECT_EQ(told(answer, "failed"), 3);
   const auto failed = tasks(State::kFailed);
   ASSERT_EQ(failed.size(), 3u);
-  for (const auto& one : failed) EXPECT_FALSE(one.status.empty());
+  for (const auto& one : failed) {
+    EXPECT_FALSE(one.status.empty());
+    // People find them where they look for failed tasks, with the link's name as far as it is known.
+    EXPECT_TRUE(one.key.starts_with("device/one/dev-3") || one.key.starts_with("device/one/event ") ||
+                one.key.starts_with("device//event "))
+        << one.key;
+  }
 }
 
 TEST_F(Intake, TagsThatNoHubAllowsAreAFailedTaskWithTheReason) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "twinstep/app/open_files.h"
 #include "twinstep/app/sd_notify.h"
 #include "twinstep/base/backoff.h"
 #include "twinstep/config/values.h"
@@ -22,6 +23,10 @@ constexpr Millis kStartTime{30'000};
 constexpr int kPublicHands = 64;  // each waits for its commit; many that wait together share one flush
 constexpr int kOperationsHands = 8;
 constexpr int kPublicQueue = 2048;
+constexpr int kMostConnections = 20'000;
+constexpr int kOperationsConnections = 500;
+/// Open files of the store, of the lanes' connections to the remotes, of runs.
+constexpr int kOwnFiles = 400;
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
 /// What the public listener answers also where strangers can reach it; the rest needs keys. Of the sample's status
@@ -85,6 +90,9 @@ Status Daemon::open_listeners() {
   options.handler_threads = kPublicHands;
   options.queue = kPublicQueue;
   options.max_body_bytes = azure::kMaxDeliveryBytes;
+  // Whoever opens connections must not take the files that the store and the remotes need.
+  const int files = raise_open_files();
+  options.max_connections = std::min(kMostConnections, std::max(files - kOwnFiles - kOperationsConnections, files / 2));
   const bool everything = outside.loopback();
   auto opened = http::Server::start(
       options, [this, everything](const http::ServerRequest& request) { return handle(request, everything); });
@@ -100,6 +108,7 @@ Status Daemon::open_listeners() {
   options.address = inside.address;
   options.port = inside.port;
   options.handler_threads = kOperationsHands;
+  options.max_connections = std::min(kOperationsConnections, files / 10);
   opened = http::Server::start(options, [this](const http::ServerRequest& request) { return handle(request, true); });
   if (!opened) return fail_within(std::move(opened), fmt::format("serve.operations {}", serve.operations));
   operations_ = std::move(*opened);
@@ -264,10 +273,12 @@ std::string Daemon::store_trouble() {
   std::scoped_lock lock(probe_mutex_);
   const SteadyTime now = clock_.steady_now();
   if (probed_at_ != SteadyTime{} && now - probed_at_ < kProbeKept) return probe_;
-  // A write: a store that is full or read-only can take no events, however well it reads.
+  // A write: a store that is full or read-only can take no events, however well it reads. Of another value each time:
+  // SQLite writes nothing when a row stays as it is.
+  const std::string value = rng_.hex_id();
   const auto written = database_->change(
-      "INSERT INTO meta (name, value) VALUES ('probe', '') ON CONFLICT (name) DO UPDATE SET value = excluded.value", {},
-      {now + kProbeTime, {}});
+      "INSERT INTO meta (name, value) VALUES ('probe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+      {std::string_view(value)}, {now + kProbeTime, {}});
   probed_at_ = clock_.steady_now();
   probe_ = written ? std::string() : written.error().what;
   return probe_;

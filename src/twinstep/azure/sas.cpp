@@ -4,6 +4,7 @@
 #include <cctype>
 #include <map>
 
+#include "twinstep/azure/answer.h"
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/time_format.h"
 
@@ -12,6 +13,8 @@ namespace {
 
 constexpr std::string_view kBlobVersion = "2021-12-02";
 constexpr std::chrono::seconds kTokenLife{3600};  // not hours: three quarters of one hour would round to none
+/// Clocks that differ by less need no correction; by more than a wrong time zone can explain, somebody must look.
+constexpr std::chrono::seconds kLeastSkew{60}, kMostSkew{14 * 3600};
 
 std::string lower(std::string_view s) {
   std::string out(s);
@@ -49,7 +52,8 @@ class HubSas final : public http::Authenticator {
     const SystemTime now = clock_.system_now();
     // A clock that was set back makes the token's birth lie in the future: sign anew then too.
     if (token_.empty() || now >= born_ + kTokenLife * 3 / 4 || now < born_) {
-      const auto expiry = std::chrono::floor<std::chrono::seconds>(now + kTokenLife).time_since_epoch().count();
+      const auto expiry =
+          std::chrono::floor<std::chrono::seconds>(now - ahead_ + kTokenLife).time_since_epoch().count();
       // The port is the transport's business; the token names the hub.
       const std::string resource = connection_.host.substr(0, connection_.host.find(':'));
       TRY_ASSIGN(token_, hub_sas_token(resource, connection_.key_name, connection_.key, expiry));
@@ -59,12 +63,18 @@ class HubSas final : public http::Authenticator {
     return {};
   }
 
-  // The same key gives an equally refused token unless the cached one is old.
-  Result<bool> renew(const http::Response&, const Call&) override {
+  // The same key gives an equally refused token unless the cached one is old, or was made by a clock that is not the
+  // hub's: its answer says which time it is there.
+  Result<bool> renew(const http::Response& response, const Call&) override {
     std::scoped_lock lock(mutex_);
-    const bool old = !token_.empty() && clock_.system_now() - born_ > std::chrono::minutes{5};
-    if (old) token_ = Secret();
-    return old;
+    if (token_.empty()) return false;
+    const auto ahead = clock_skew(response, clock_.system_now());
+    const bool apart =
+        ahead && std::chrono::abs(*ahead - ahead_) >= kLeastSkew && std::chrono::abs(*ahead) <= kMostSkew;
+    const bool old = clock_.system_now() - born_ > std::chrono::minutes{5};
+    if (apart) ahead_ = *ahead;
+    if (old || apart) token_ = Secret();
+    return old || apart;
   }
 
  private:
@@ -73,6 +83,7 @@ class HubSas final : public http::Authenticator {
   std::mutex mutex_;  // guards all below
   Secret token_;
   SystemTime born_{};
+  std::chrono::seconds ahead_{0};  // our clock, of the hub's, as its last refusal told
 };
 
 class BlobAuth final : public http::Authenticator {

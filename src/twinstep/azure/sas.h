@@ -14,7 +14,8 @@ namespace twinstep::azure {
 Result<Secret> hub_sas_token(std::string_view resource, std::string_view key_name, const Secret& key, int64_t expiry);
 
 /// Signs hub requests with a token that lives an hour and is replaced after 75 % of that. A connection string with a
-/// ready signature sends that one for ever.
+/// ready signature sends that one for ever. When a token is refused and the hub's Date is up to 14 hours away from our
+/// clock, the next ones are made by the hub's time: a clock that jumps stops no work.
 /// Threads   any method, any thread.
 std::unique_ptr<http::Authenticator> make_hub_sas_authenticator(HubConnection connection, Clock& clock);
 

@@ -4,6 +4,7 @@
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/fake_clock.h"
+#include "twinstep/base/time_format.h"
 
 namespace twinstep::azure {
 namespace {
@@ -39,6 +40,34 @@ TEST(HubSas, IsReusedUntilThreeQuartersOfItsLifeArePast) {
   EXPECT_EQ(token(), first);
   clock.advance(std::chrono::minutes{2});
   EXPECT_NE(token(), first);
+}
+
+TEST(HubSas, AClockThatIsHoursWrongIsCorrectedByTheHubsOwnAfterARefusal) {
+  FakeClock clock;
+  const auto auth = make_hub_sas_authenticator({"h", "p", kKey, {}}, clock);
+  const auto expires = [&] {
+    http::Request request;
+    EXPECT_TRUE(auth->sign(request, {}));
+    const std::string& token = request.headers.at(0).value;
+    return SystemTime{std::chrono::seconds{std::stoll(token.substr(token.find("se=") + 3))}};
+  };
+  const auto refused = [&](std::chrono::seconds behind) {
+    http::Response response;
+    response.status = 401;
+    response.headers.push_back({"Date", format_http_date(clock.system_now() + behind)});
+    return auth->renew(response, {}).value();
+  };
+  using std::chrono::hours;
+  const auto near = [&](SystemTime wanted) { return std::chrono::abs(expires() - wanted) <= std::chrono::seconds{2}; };
+  EXPECT_TRUE(near(clock.system_now() + hours{1}));
+  EXPECT_FALSE(refused(std::chrono::seconds{0})) << "the same token would be refused again";
+  EXPECT_TRUE(refused(hours{1}));
+  EXPECT_TRUE(near(clock.system_now() + hours{2})) << "an hour of the hub's time";
+  EXPECT_FALSE(refused(hours{1})) << "it is not the clock";
+  EXPECT_TRUE(refused(hours{-1}));
+  EXPECT_TRUE(near(clock.system_now()));
+  EXPECT_FALSE(refused(hours{25})) << "that is no time zone; a person must look";
+  EXPECT_TRUE(near(clock.system_now()));
 }
 
 TEST(SharedKey, MatchesThePublishedVectors) {

@@ -32,8 +32,8 @@ const std::vector<std::string>& known_variables() {
       "iothubfacadeEnabled", "iotHubFacadeUseSoftDelete", "APPINSIGHTS_INSTRUMENTATIONKEY",
       "APPLICATIONINSIGHTS_CONNECTION_STRING",
       // Our own.
-      "TWINSTEP_CONFIG", "TWINSTEP_CA_FILE", "TWINSTEP_STORE", "TWINSTEP_TIER", "TWINSTEP_UNITS",
-      "TWINSTEP_TIME_FACTOR", "TWINSTEP_URL"};
+      "actility_api_requests_per_second", "TWINSTEP_CONFIG", "TWINSTEP_CA_FILE", "TWINSTEP_STORE", "TWINSTEP_TIER",
+      "TWINSTEP_UNITS", "TWINSTEP_TIME_FACTOR", "TWINSTEP_URL"};
   return names;
 }
 

@@ -359,10 +359,12 @@ class Loader {
     const std::string wanted = environment_.get("externalSystemName").value_or("Actility");
     std::string provider = wanted;
     for (char& c : provider) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-    static const std::map<std::string, std::string> kSettings{{"tokenUri", "actility_api_token_uri"},
-                                                              {"devicesUri", "actility_api_devices_uri"},
-                                                              {"clientId", "actility_api_client_id"},
-                                                              {"clientSecret", "actility_api_client_secret"}};
+    static const std::map<std::string, std::string> kSettings{
+        {"tokenUri", "actility_api_token_uri"},
+        {"devicesUri", "actility_api_devices_uri"},
+        {"clientId", "actility_api_client_id"},
+        {"clientSecret", "actility_api_client_secret"},
+        {"requestsPerSecond", "actility_api_requests_per_second"}};
     External external;
     external.name = provider;
     external.provider = provider;

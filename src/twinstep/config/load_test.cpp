@@ -64,6 +64,15 @@ TEST_F(ConfigLoad, SamplesVariablesAloneMakeTheDefaultLink) {
   }
 }
 
+TEST_F(ConfigLoad, TheRateThatTheDefinitionNamesAVariableForComesFromIt) {
+  auto environment = kSample;
+  environment["actility_api_requests_per_second"] = "25";
+  const auto loaded = from_environment(environment);
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_EQ(loaded->config.externals.front().settings.at("requestsPerSecond").reveal(), "25");
+  EXPECT_TRUE(loaded->warnings.empty());
+}
+
 TEST_F(ConfigLoad, SecondStorageStandsInForTheEmulator) {
   auto environment = kSample;
   environment["AzureWebJobsStorage"] = "UseDevelopmentStorage=true";

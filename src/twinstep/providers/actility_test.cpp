@@ -322,6 +322,26 @@ TEST_F(Actility, APageOfAPortalIsNoCreatedDevice) {
   EXPECT_EQ(made.error().kind, ErrorKind::kCorrupt);
 }
 
+TEST_F(Actility, AnAnswerThatBreaksOffIsNoCreatedDevice) {
+  remote.answer(200, R"([{"ref":"9","name":"dev)");
+  const auto made = registry->create(device(), {});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().kind, ErrorKind::kCorrupt);
+  for (const char* body : {"", "created", "{}", R"({"ref":"9"})"}) {
+    remote.answer(201, body);
+    EXPECT_TRUE(registry->create(device(), {})) << body;
+  }
+}
+
+TEST_F(Actility, ALookUpWithOtherTypesIsNoAnswerAboutAnyDevice) {
+  for (const char* body : {R"([{"name":[1],"EUI":{},"ref":{}}])", R"([7])", R"({"devices":7})", "null"}) {
+    remote.answer(200, body);
+    const auto gone = registry->remove(device(), {});
+    ASSERT_FALSE(gone) << body;
+    EXPECT_EQ(gone.error().kind, ErrorKind::kCorrupt) << body << ": " << gone.error().what;
+  }
+}
+
 TEST_F(Actility, ADuplicateThatIsOursIsASuccess) {
   remote.answer(409, "duplicate").answer(200, R"([{"ref":"9","name":"dev-1","EUI":"0102030405060708"}])");
   const auto made = registry->create(device(), {});

@@ -45,17 +45,21 @@ Result<Operations::Answer> Operations::run(const StepSpec& step, Scope& scope, O
     return out;
   }
   // A proxy's or a portal's page may say 200 too; no interface that definitions describe answers so.
-  if (const size_t first = response.body.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
-      first != std::string::npos && response.body[first] == '<') {
+  const size_t first = response.body.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
+  const char begin = first == std::string::npos ? '\0' : response.body[first];
+  if (begin == '<') {
     return fail(
         ErrorKind::kCorrupt, "external.bad-answer",
         fmt::format("{}: the answer of {} {} is a page, not data; is the address right, and is a proxy between?",
                     definition_.name, request.method, step.id));
   }
   const bool needs_body = step.expect || !step.capture.empty() || operation == Operation::kGet;
-  if (!needs_body) return out;
+  // An answer that breaks off in the middle comes from something that broke: what it says it did may not have been
+  // done.
+  if (!needs_body && begin != '{' && begin != '[') return out;
   auto body = json::parse(response.body, fmt::format("{}: answer of {} {}", definition_.name, request.method, step.id));
   if (!body) return fail(std::move(body).error());
+  if (!needs_body) return out;
   out.body = std::move(*body);
   if (step.expect) {
     const json::value* items = json::at(out.body, step.expect->items);
@@ -81,7 +85,11 @@ Result<Operations::Answer> Operations::run(const StepSpec& step, Scope& scope, O
       const json::value* there = json::at(items->get_array().at(0), place);
       if (!there || there->is_null()) continue;  // thin answers leave fields out
       const auto have = as_text(*there);
-      if (!have || canonical_device_id(*have) != canonical_device_id(text)) {
+      if (!have) {  // no other device, but nonsense: whose it is cannot be told
+        return fail(ErrorKind::kCorrupt, "external.bad-answer",
+                    fmt::format("{}: the look-up's answer has no text at '{}'", definition_.name, place));
+      }
+      if (canonical_device_id(*have) != canonical_device_id(text)) {
         return fail(ErrorKind::kConflict, "external.other-device",
                     fmt::format("{}: the look-up returned another device: {} differs", definition_.name, place));
       }

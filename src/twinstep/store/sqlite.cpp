@@ -1,27 +1,75 @@
 #include "twinstep/store/sqlite.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 
 namespace twinstep::store {
 
+namespace {
+
+constexpr std::string_view kFileStart{"SQLite format 3\0", 16};
+constexpr std::array<std::string_view, 2> kLogStarts{"\x37\x7f\x06\x82", "\x37\x7f\x06\x83"};
+
+Error damaged(std::string_view why) {
+  return {.kind = ErrorKind::kCorrupt,
+          .what = fmt::format("the state file is damaged ({}); stop, put a backup in its place, or move it away to "
+                              "begin anew",
+                              why),
+          .code = "store.corrupt"};
+}
+
+/// The first bytes of an open file; nothing when it is shorter.
+std::optional<std::string> start_of(sqlite3_file* file, size_t size) {
+  std::string out(size, '\0');
+  if (file->pMethods->xRead(file, out.data(), static_cast<int>(size), 0) != SQLITE_OK) return std::nullopt;
+  return out;
+}
+
+/// Why the system last refused something that was asked of the log or, if it never did, of the file itself.
+int last_errno(sqlite3* database) {
+  for (const int which : {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER}) {
+    sqlite3_file* file = nullptr;
+    int number = 0;
+    sqlite3_file_control(database, "main", which, &file);
+    if (file && file->pMethods) file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number);
+    if (number != 0) return number;
+  }
+  return 0;
+}
+
+std::string_view why_no_room(int system) {
+  if (system == EFBIG) return "it has reached the limit of a file's size";
+  if (system == EDQUOT) return "its user's quota is used up";
+  return "the disk is full";
+}
+
+}  // namespace
+
 Error sqlite_error(sqlite3* database) {
   const int code = sqlite3_errcode(database) & 0xff;
   const char* text = sqlite3_errmsg(database);
-  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-    return {.kind = ErrorKind::kCorrupt,
-            .what = fmt::format("the state file is damaged ({}); move it away to begin anew", text),
-            .code = "store.corrupt"};
-  if (code == SQLITE_FULL)
+  const int system = code == SQLITE_IOERR ? last_errno(database) : 0;
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) return damaged(text);
+  if (code == SQLITE_FULL || system == ENOSPC || system == EDQUOT || system == EFBIG)
     return {.kind = ErrorKind::kUnavailable,
-            .what = "the state file cannot grow: the disk is full",
+            .what = fmt::format("the state file cannot grow: {}", why_no_room(system)),
             .code = "store.disk-full"};
+  if (code == SQLITE_READONLY || system == EROFS)
+    return {.kind = ErrorKind::kUnavailable,
+            .what = "the state file cannot be written: it, its folder or its disk is read-only",
+            .code = "store.read-only"};
   return {.kind = ErrorKind::kUnavailable,
-          .what = fmt::format("the state file cannot be used: {}", text),
+          .what = fmt::format("the state file cannot be used: {}{}{}", text, system ? ": " : "",
+                              system ? std::strerror(system) : ""),
           .code = "store.sqlite"};
 }
 
@@ -104,6 +152,8 @@ Result<Sqlite> Sqlite::open(const std::string& path) {
   if (opened != SQLITE_OK)
     return fail(raw ? sqlite_error(raw)
                     : Error{.kind = ErrorKind::kUnavailable, .what = "no memory for SQLite", .code = "store.open"});
+  // SQLite would find that out too, but a log beside the file could be copied into it meanwhile.
+  if (out.is_foreign()) return fail(damaged("it does not begin as a file of SQLite").within(path));
   sqlite3_busy_timeout(raw, 5000);
   // The log is copied into the file at 16 MB instead of 4: pages that change often are copied less often. The cache
   // grows to 8 MB only with work.
@@ -115,11 +165,55 @@ Result<Sqlite> Sqlite::open(const std::string& path) {
   return out;
 }
 
-Statement Sqlite::prepare(std::string_view sql) {
+Result<Statement> Sqlite::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
-  if (sqlite3_prepare_v2(database_.get(), sql.data(), static_cast<int>(sql.size()), &statement, nullptr) != SQLITE_OK)
+  const int done = sqlite3_prepare_v2(database_.get(), sql.data(), static_cast<int>(sql.size()), &statement, nullptr);
+  if (done == SQLITE_OK) return Statement(database_.get(), statement);
+  if ((done & 0xff) == SQLITE_ERROR || (done & 0xff) == SQLITE_MISUSE)
     throw std::logic_error(fmt::format("SQL '{}': {}", sql, sqlite3_errmsg(database_.get())));
-  return Statement(database_.get(), statement);
+  return fail(sqlite_error(database_.get()));
+}
+
+bool Sqlite::is_foreign() const {
+  sqlite3_file* file = nullptr;
+  sqlite3_int64 size = 0;
+  sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (!file || !file->pMethods || file->pMethods->xFileSize(file, &size) != SQLITE_OK || size == 0) return false;
+  return start_of(file, kFileStart.size()) != kFileStart;
+}
+
+Status Sqlite::still_there() {
+  const char* path = sqlite3_db_filename(database_.get(), "main");
+  if (!path || *path == '\0') return {};  // in memory
+  Status sound = is_sound(path);
+  // What is left of a damaged file is for people to look at: closing must not copy the log into it.
+  sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, sound ? 0 : 1, nullptr);
+  return sound;
+}
+
+Status Sqlite::is_sound(const char* path) const {
+  const auto moved = [&](std::string_view what) {
+    return fail(ErrorKind::kUnavailable, "store.moved",
+                fmt::format("{}: the state file{} was moved or deleted while it is in use; put it back, or restart to "
+                            "work with what is there now",
+                            path, what));
+  };
+  int has_moved = 0;
+  sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_HAS_MOVED, &has_moved);
+  if (has_moved) return moved("");
+  struct stat ignored {};
+  if (::stat(sqlite3_filename_wal(path), &ignored) != 0 && errno == ENOENT) return moved("'s log");
+  sqlite3_file *file = nullptr, *log = nullptr;
+  sqlite3_int64 size = 0;
+  sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (file && file->pMethods && start_of(file, kFileStart.size()) != kFileStart)
+    return fail(damaged("it does not begin as a file of SQLite").within(path));
+  sqlite3_file_control(database_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (!log || !log->pMethods || log->pMethods->xFileSize(log, &size) != SQLITE_OK || size == 0) return {};
+  const auto start = start_of(log, kLogStarts.front().size());
+  if (std::none_of(kLogStarts.begin(), kLogStarts.end(), [&](std::string_view one) { return start == one; }))
+    return fail(damaged("its log does not begin as one of SQLite").within(path));
+  return {};
 }
 
 Status Sqlite::execute(const char* sql) {

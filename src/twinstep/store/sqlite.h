@@ -48,13 +48,19 @@ class Sqlite {
  public:
   /// Creates the file, readable by its owner only, with its folder when missing. Errors  kUnavailable naming the path.
   static Result<Sqlite> open(const std::string& path);
-  /// A broken SQL text is a bug: throws std::logic_error.
-  Statement prepare(std::string_view sql);
+  /// A broken SQL text is a bug: throws std::logic_error. Errors  as Statement::step: the schema is read from the file.
+  Result<Statement> prepare(std::string_view sql);
   Status execute(const char* sql);
+  /// Is what we have open still the file of that name, and one of SQLite's? A commit to a file that was deleted, moved
+  /// or overwritten succeeds, and nobody would ever find it again. Costs two small reads of what the kernel has in
+  /// memory. Errors  kUnavailable "store.moved", kCorrupt "store.corrupt".
+  Status still_there();
   bool in_transaction() const { return sqlite3_get_autocommit(database_.get()) == 0; }
   int64_t changes() const { return sqlite3_changes64(database_.get()); }
 
  private:
+  bool is_foreign() const;  ///< the open file is not empty and none of SQLite's
+  Status is_sound(const char* path) const;
   explicit Sqlite(sqlite3* database) : database_(database, sqlite3_close) {}
   std::unique_ptr<sqlite3, int (*)(sqlite3*)> database_;
 };

@@ -30,8 +30,10 @@ class SqliteDatabase::Connection {
 
   Result<Rows> run(std::string_view sql, std::span<const Value> values, int64_t now) {
     auto found = statements_.find(sql);
-    if (found == statements_.end())
-      found = statements_.emplace(std::string(sql), database_.prepare(in_sqlite(sql))).first;
+    if (found == statements_.end()) {
+      TRY_ASSIGN(Statement prepared, database_.prepare(in_sqlite(sql)));
+      found = statements_.emplace(std::string(sql), std::move(prepared)).first;
+    }
     Statement& statement = found->second;
     statement.reset();
     statement.bind_all(values, now);
@@ -126,7 +128,7 @@ SqliteDatabase::~SqliteDatabase() {
 Status SqliteDatabase::migrate() {
   Sqlite& database = writer_->sqlite();
   TRY(database.execute("BEGIN IMMEDIATE"));
-  auto version_query = database.prepare("PRAGMA user_version");
+  TRY_ASSIGN(auto version_query, database.prepare("PRAGMA user_version"));
   TRY_ASSIGN(const bool row, version_query.step());
   const int64_t version = row ? version_query.number(0) : 0;
   version_query.reset();
@@ -274,6 +276,7 @@ Status SqliteDatabase::commit_together(const std::deque<Job*>& jobs) {
     else
       committed = fail(std::move(saved).error());
   }
+  if (committed) committed = database.still_there();
   if (committed) committed = writer_->run("COMMIT");
   if (!committed && database.in_transaction()) (void)database.execute("ROLLBACK");
   return committed;

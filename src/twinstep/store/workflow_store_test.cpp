@@ -141,5 +141,37 @@ TEST_F(SqliteFile, ADamagedFileSaysSo) {
   EXPECT_EQ(opened.error().code, "store.corrupt");
 }
 
+/// Every commit to a file that nobody would find again is refused, and what is put back is used on.
+TEST_F(SqliteFile, AFileThatIsMovedWhileInUseTakesNothing) {
+  for (const std::string& one : {path.string(), path.string() + "-wal"}) {
+    const std::string away = one + ".away";
+    std::filesystem::rename(one, away);
+    const auto refused = database->change("INSERT INTO meta (name, value) VALUES ('lost', '')", {}, {});
+    ASSERT_FALSE(refused) << one;
+    EXPECT_EQ(refused.error().code, "store.moved");
+    EXPECT_TRUE(refused.error().transient());
+    std::filesystem::rename(away, one);
+    EXPECT_TRUE(database->change("INSERT INTO meta (name, value) VALUES ('kept', '')", {}, {}));
+    EXPECT_EQ(database->ask("SELECT name FROM meta WHERE name IN ('kept', 'lost')", {}, {})->size(), 1u);
+    ASSERT_TRUE(database->change("DELETE FROM meta WHERE name = 'kept'", {}, {}));
+  }
+}
+
+TEST_F(SqliteFile, AFileThatIsOverwrittenWhileInUseTakesNothing) {
+  for (const char* end : {"", "-wal"}) {
+    const std::string one = path.string() + end;
+    FILE* file = std::fopen(one.c_str(), "r+b");
+    ASSERT_NE(file, nullptr);
+    for (int i = 0; i < 4096; ++i) std::fputc('x', file);
+    std::fclose(file);
+    const auto refused = database->change("INSERT INTO meta (name, value) VALUES ('lost', '')", {}, {});
+    ASSERT_FALSE(refused) << one;
+    EXPECT_EQ(refused.error().code, "store.corrupt");
+    database.reset();
+    for (const char* part : {"", "-wal", "-shm"}) std::filesystem::remove(path.string() + part);
+    open();
+  }
+}
+
 }  // namespace
 }  // namespace twinstep::store

@@ -110,6 +110,8 @@ Result<DeviceTaskInput> device_task_input(std::string_view input) {
   DeviceTaskInput out;
   TRY_ASSIGN(out.link, json::need_string(*o, "link"));
   TRY_ASSIGN(std::string device, json::need_string(*o, "device"));
+  if (!is_legal_hub_device_id(device))  // an event that could not be used, retried by a person
+    return fail(ErrorKind::kInvalid, "event.unusable", "the event names no device that a hub could have");
   out.device = DeviceId(std::move(device));
   const auto what = std::find(kWhat.begin(), kWhat.end(), json::string_or(*o, "what", "changed"));
   if (what != kWhat.end()) out.what = static_cast<DeviceHint::What>(what - kWhat.begin());

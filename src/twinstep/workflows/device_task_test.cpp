@@ -437,6 +437,37 @@ TEST_F(DeviceTask, OutagesAreWaitedOutByThePolicyAndThenGivenUp) {
                                       "ExternalDeviceCreationError", "ExternalDeviceCreationFailed"}));
 }
 
+TEST_F(DeviceTask, AnHourWithoutTheNetworkServerIsWaitedOutByTheSamplesSettings) {
+  constexpr int kMany = 20;
+  std::vector<store::WorkflowId> ids;
+  for (int n = 0; n < kMany; ++n) {
+    const std::string name = fmt::format("dev-{}", n);
+    in_hub(name, tags(fmt::format("A{:03}", n)));
+    ids.push_back(hint(What::kCreated, name, tags(fmt::format("A{:03}", n)), "e-" + name).id);
+  }
+  const auto back = clock.system_now() + 1h;
+  for (;;) {
+    network.failures.assign(kMany, {.kind = ErrorKind::kUnavailable, .what = "refused", .code = "external.down"});
+    work();
+    network.failures.clear();
+    const auto next = workflows->next_due(external_lane("outside"), call).value();
+    ASSERT_TRUE(next);  // all wait
+    if (clock.system_now() + *next >= back) break;
+    clock.advance(std::max(*next, Millis{1}));
+  }
+  for (const auto& id : ids) {
+    EXPECT_EQ(task(id).state, State::kWaiting);
+    // At once, after 5, 10 and 20 minutes; half an hour later, shortened by its jitter, is just within the hour.
+    const size_t tries = history(id).size();
+    EXPECT_TRUE(tries == 4 || tries == 5) << tries;
+    EXPECT_EQ(history(id), std::vector<std::string>(tries, "ExternalDeviceCreationError"));
+  }
+  drain();
+  for (const auto& id : ids) EXPECT_EQ(task(id).state, State::kDone);
+  EXPECT_EQ(network.devices.size(), static_cast<size_t>(kMany));
+  EXPECT_LE(clock.system_now() - back, 36min);  // the longest wait with its jitter
+}
+
 TEST_F(DeviceTask, TheServersOwnRetryAfterIsObeyed) {
   in_hub("dev-1", tags("AAAA"));
   network.failures.push_back(

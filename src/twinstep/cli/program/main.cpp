@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
     return line.exit;
   }
   signal(SIGPIPE, SIG_IGN);  // `| head` must not end a synchronization
+  signal(SIGXFSZ, SIG_IGN);  // a file at the limit of its size is an error like a full disk, not the end
   sigset_t set;
   sigemptyset(&set);
   for (int one : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&set, one);
