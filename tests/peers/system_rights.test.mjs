@@ -79,6 +79,8 @@ describe('rights', { concurrency: 3 }, () => {
     assert.match(more.warn[0]?.what ?? '', /the policy sync has RegistryWrite, which this link does not need/, more.text);
     assert.match(more.warn[0].mends[0], /RegistryRead and ServiceConnect only.*facade needs RegistryWrite/);
 
+    assert.match((await s.runs(64, ['plan', ...queries])).stderr, /has the hub as master/);
+
     const jobs = hubIsMaster(s);
     assert.deepEqual((await check(s, 1, jobs, asPolicy(s, 'reader'))).missing, ['start jobs']);
     assert.deepEqual((await check(s, 0, jobs, asPolicy(s, 'sync'))).warn, [], 'export jobs need RegistryWrite');
