@@ -207,8 +207,8 @@ async function onlyAnIdentity(s, t, storageToken = tokenForStorage(3600)) {
   Object.assign(s.variables, { TWINSTEP_CA_FILE: s.write('both.pem', s.sim.ca + s.storageCa), AZURE_POD_IDENTITY_AUTHORITY_HOST: identity.url });
   return { azurite, identity, iothub };
 }
-function keylessConfig(s, azurite, entra = 'kind: managed-identity') {
-  const config = s.thingpark('deletes: delete');
+function keylessConfig(s, azurite, entra = 'kind: managed-identity', link = '') {
+  const config = s.thingpark(`deletes: delete${link}`);
   const text = readFileSync(config, 'utf8');
   writeFileSync(config, `${text.replace('connection_string: "env:iothub"', `host: "${s.host}", entra: {${entra}}`)
     .replace('connection_string: "env:AzureWebJobsStorage"', `account: "${azurite.endpoint}", entra: {${entra}}`)}job_threshold: 0\n`);
@@ -225,6 +225,15 @@ describe('without any shared key', { concurrency: 3 }, () => {
     assert.deepEqual([...new Set(identity.asked)].sort(), [audiences.hub, audiences.storage]);
     await nobodyUsedTheSimulatorsStorage(s);
     assert.match((await s.runs(0, ['check', '--config', config])).stdout, /ok +storage: jobs: by the hub's identity/);
+  });
+
+  scene('a run of the daemon', withoutKeys(), async (s, t) => {
+    const { azurite } = await onlyAnIdentity(s, t);
+    const daemon = await s.serve(0, {}, ['--config', keylessConfig(s, azurite, undefined, ', schedule: "*/2 * * * * *"')]);
+    t.after(daemon.stop);
+    await until('the scheduled run', async () => (await jobTypes(s)).includes('import') && (await orphans(s)) === 0, 60);
+    assert.equal((await daemon.stop()).code, 0);
+    await nobodyUsedTheSimulatorsStorage(s);
   });
 
   scene('a whole run by client secret', withoutKeys(), async (s, t) => {
