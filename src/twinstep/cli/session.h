@@ -19,7 +19,8 @@ int fail_with(const Error& error, const CommandLine& line, std::stop_token stop)
 /// Everything that plan, apply, sync and check need for one link.
 class Session {
  public:
-  /// `lock` keeps others away from the link, on this machine or wherever the store is shared.
+  /// `lock` keeps other processes away from the link, on this machine or wherever the store is shared, for work that
+  /// changes something: that takes a link whose master is external. Others may be looked at.
   static Result<std::unique_ptr<Session>> open(const CommandLine& line, const std::string& link, bool lock);
 
   /// For everything that is done with the link: nothing is changed any more once the lock is lost.
