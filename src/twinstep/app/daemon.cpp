@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <sstream>
 
+#include "twinstep/app/listeners.h"
 #include "twinstep/app/open_files.h"
 #include "twinstep/app/sd_notify.h"
 #include "twinstep/base/backoff.h"
@@ -20,13 +19,6 @@ constexpr Backoff kOpenAgain{.first = Millis{500}, .cap = Millis{10'000}, .jitte
 constexpr Millis kProbeTime{2'000};
 constexpr Millis kProbeKept{1'000};
 constexpr Millis kStartTime{30'000};
-constexpr int kPublicHands = 64;  // each waits for its commit; many that wait together share one flush
-constexpr int kOperationsHands = 8;
-constexpr int kPublicQueue = 2048;
-constexpr int kMostConnections = 20'000;
-constexpr int kOperationsConnections = 500;
-/// Open files of the store, of the lanes' connections to the remotes, of runs.
-constexpr int kOwnFiles = 400;
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
 /// What the public listener answers also where strangers can reach it; the rest needs keys. Of the sample's status
@@ -40,16 +32,6 @@ bool is_public(std::string_view path) {
   return std::any_of(kPublicPaths.begin(), kPublicPaths.end(), [&](std::string_view start) {
     return lowered.size() > start.size() && lowered.starts_with(start);
   });
-}
-
-Result<std::string> read_pem(const std::string& path) {
-  if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file || text.str().empty())
-    return fail(ErrorKind::kInvalid, "config.tls", fmt::format("serve: {} cannot be read", path));
-  return text.str();
 }
 
 tl::unexpected<Error> not_open(const std::string& why) {
@@ -82,34 +64,30 @@ Status Daemon::open_listeners() {
   const config::Serve& serve = config_->serve;
   TRY_ASSIGN(const auto outside, config::parse_listen(serve.listen));
   TRY_ASSIGN(const auto inside, config::parse_listen(serve.operations));
-  http::ServerOptions options;
-  options.address = outside.address;
-  options.port = outside.port;
-  TRY_ASSIGN(options.tls_certificate, read_pem(serve.tls_certificate));
-  TRY_ASSIGN(options.tls_key, read_pem(serve.tls_key));
-  options.handler_threads = kPublicHands;
-  options.queue = kPublicQueue;
-  options.max_body_bytes = azure::kMaxDeliveryBytes;
-  // Whoever opens connections must not take the files that the store and the remotes need.
   const int files = raise_open_files();
-  options.max_connections = std::min(kMostConnections, std::max(files - kOwnFiles - kOperationsConnections, files / 2));
+  http::ServerOptions options = public_options(serve, outside, files);
+  if (!serve.tls_certificate.empty()) {
+    TRY_ASSIGN(certificate_, CertificateKeeper::open({serve.tls_certificate, serve.tls_key, serve.client_ca}, clock_));
+    http::TlsMaterial tls = certificate_->material();
+    options.tls_certificate = std::move(tls.certificate);
+    options.tls_key = std::move(tls.key);
+    options.tls_client_ca = std::move(tls.client_ca);
+  }
   const bool everything = outside.loopback();
   auto opened = http::Server::start(
       options, [this, everything](const http::ServerRequest& request) { return handle(request, everything); });
   if (!opened) return fail_within(std::move(opened), fmt::format("serve.listen {}", serve.listen));
   public_ = std::move(*opened);
+  if (certificate_)
+    certificate_->keep([this](const http::TlsMaterial& material) { return public_->use_certificate(material); });
 
   if (!outside.loopback())
     spdlog::warn(
         "listener.open address={} reason=\"serve.listen is not on loopback: whoever reaches it may send events and "
         "start runs; a proxy with TLS and keys belongs before it\"",
         serve.listen);
-  options = {};
-  options.address = inside.address;
-  options.port = inside.port;
-  options.handler_threads = kOperationsHands;
-  options.max_connections = std::min(kOperationsConnections, files / 10);
-  opened = http::Server::start(options, [this](const http::ServerRequest& request) { return handle(request, true); });
+  opened = http::Server::start(operations_options(inside, files),
+                               [this](const http::ServerRequest& request) { return handle(request, true); });
   if (!opened) return fail_within(std::move(opened), fmt::format("serve.operations {}", serve.operations));
   operations_ = std::move(*opened);
   if (!inside.loopback())
@@ -180,8 +158,14 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     before = service_;
     const config::Serve &was = config_->serve, &is = config->serve;
     if (was.listen != is.listen || was.operations != is.operations || was.tls_certificate != is.tls_certificate ||
-        was.tls_key != is.tls_key)
-      warnings.emplace_back("serve.listen, serve.operations and certificates take effect after a restart");
+        was.tls_key != is.tls_key || was.client_ca != is.client_ca || was.max_connections != is.max_connections ||
+        was.max_connections_per_address != is.max_connections_per_address ||
+        was.max_requests_per_address != is.max_requests_per_address || was.idle_timeout != is.idle_timeout ||
+        was.request_timeout != is.request_timeout)
+      warnings.emplace_back(
+          "serve.listen, serve.operations, the names of certificate files, limits and times of serve take effect after "
+          "a "
+          "restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;
@@ -211,11 +195,17 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
   return {};
 }
 
+void Daemon::renew_certificate() {
+  std::scoped_lock one_at_a_time(reload_mutex_);
+  if (certificate_) certificate_->renew();
+}
+
 void Daemon::stop() {
   std::scoped_lock one_at_a_time(reload_mutex_);
   if (std::exchange(stopped_, true)) return;
   sd_notify("STOPPING=1");
   opener_ = {};
+  certificate_.reset();
   if (public_) public_->stop();
   if (operations_) operations_->stop();
   std::shared_ptr<Service> service;
