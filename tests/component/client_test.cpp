@@ -184,5 +184,36 @@ TEST_F(Sockets, TlsNeedsTheRightAuthority) {
   EXPECT_EQ(missing->send(request, {}).error().code, "http.ca-file");
 }
 
+TEST_F(Sockets, ANewCertificateIsShownToNewConnectionsWhileOpenOnesGoOn) {
+  const SystemTime now = real_clock().system_now();
+  const auto before = CertificateAuthority::create("before", now).value();
+  const auto after = CertificateAuthority::create("after", now).value();
+  const auto first = before.issue({"127.0.0.1"}, now).value();
+  const auto second = after.issue({"127.0.0.1"}, now).value();
+  ServerOptions options;
+  options.tls_certificate = first.certificate;
+  options.tls_key = first.key;
+  serve([](const ServerRequest&) { return ServerResponse{200, {}, "served", {}, false}; }, options);
+  const auto trusting = [](const char* name, const CertificateAuthority& authority) {
+    const std::string path = testing::TempDir() + name;
+    FILE* file = std::fopen(path.c_str(), "w");
+    std::fputs(authority.certificate().c_str(), file);
+    std::fclose(file);
+    return make_transport({.ca_file = path, .proxy = "-", .connect_timeout = 5s, .user_agent = {}});
+  };
+  Request request;
+  request.url = url("/", "https");
+  const auto old_friend = trusting("before.pem", before);
+  const auto new_friend = trusting("after.pem", after);
+  ASSERT_TRUE(old_friend->send(request, {}));
+  EXPECT_FALSE(new_friend->send(request, {}));
+  ASSERT_TRUE(server->use_certificate({second.certificate, second.key, {}}));
+  EXPECT_TRUE(new_friend->send(request, {}));
+  EXPECT_TRUE(old_friend->send(request, {})) << "its connection is open, so it sees no other certificate";
+  EXPECT_FALSE(trusting("before.pem", before)->send(request, {}));
+  ASSERT_TRUE(server->use_certificate({first.certificate, first.key, after.certificate()}));
+  EXPECT_FALSE(trusting("before.pem", before)->send(request, {})) << "it has no certificate to show";
+}
+
 }  // namespace
 }  // namespace twinstep::http

@@ -221,6 +221,33 @@ TEST_F(ServerTest, StopLetsARunningHandlerAnswerAndClosesIdleConnections) {
   EXPECT_EQ(stopped.wait_for(9s), std::future_status::ready);
 }
 
+TEST_F(ServerTest, StopForgetsRequestsThatStillWaitForAThread) {
+  std::promise<void> entered;
+  std::promise<void> go_on;
+  auto server = serve({.handler_threads = 1, .queue = 10}, [&](const ServerRequest& request) {
+    if (request.path == "/hold") {
+      entered.set_value();
+      go_on.get_future().wait();
+    }
+    return echo(request);
+  });
+  RawConnection holder(server->port());
+  holder.send("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n");
+  entered.get_future().wait();
+  std::vector<RawConnection> waiting;
+  do {  // until one is refused: then the queue is full
+    waiting.emplace_back(server->port());
+    waiting.back().send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  } while (waiting.back().silent_for(20));
+  auto stopped = std::async(std::launch::async, [&] { server->stop(50ms); });
+  int forgotten = 0;
+  for (RawConnection& connection : waiting) forgotten += connection.read_all().empty() ? 1 : 0;
+  EXPECT_EQ(forgotten, 10);
+  go_on.set_value();
+  stopped.wait();
+  EXPECT_EQ(holder.read_all(), "") << "it came after the time to drain";
+}
+
 TEST_F(ServerTest, StopDoesNotWaitForADelayedAnswerBeyondTheDrainTime) {
   auto server = serve({}, [](const ServerRequest& request) {
     ServerResponse response = echo(request);

@@ -163,9 +163,7 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
         was.max_requests_per_address != is.max_requests_per_address || was.idle_timeout != is.idle_timeout ||
         was.request_timeout != is.request_timeout)
       warnings.emplace_back(
-          "serve.listen, serve.operations, the names of certificate files, limits and times of serve take effect after "
-          "a "
-          "restart");
+          "addresses, limits, times and the names of certificate files under serve take effect after a restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;

@@ -24,8 +24,8 @@ bool HandlerPool::submit(Task&& task) {
   return true;
 }
 
-void HandlerPool::stop() {
-  std::deque<Task> forgotten;  // destroyed outside of the lock
+std::deque<HandlerPool::Task> HandlerPool::stop() {
+  std::deque<Task> forgotten;
   {
     std::scoped_lock lock(mutex_);
     stopping_ = true;
@@ -34,6 +34,7 @@ void HandlerPool::stop() {
   wake_.notify_all();
   for (std::thread& thread : threads_)
     if (thread.joinable()) thread.join();
+  return forgotten;
 }
 
 void HandlerPool::work() {

@@ -25,8 +25,9 @@ class HandlerPool {
   /// False when every thread is busy and the queue is full, or after stop(); the task is then not taken.
   bool submit(Task&& task);
 
-  /// Forgets what is queued and waits for what runs. Safe to call twice.
-  void stop();
+  /// Waits for what runs. Gives back what is queued, so that the caller can let it end on the thread where it must.
+  /// Safe to call twice.
+  std::deque<Task> stop();
 
  private:
   void work();

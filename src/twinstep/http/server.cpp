@@ -224,7 +224,8 @@ void Listener::stop(Span drain) {
     for (Connection* connection : now_open)
       if (connections_.contains(connection)) connection->close();
   });
-  pool_->stop();
+  // A connection that waited for a thread ends where all of them end.
+  asio::post(io_, [forgotten = pool_->stop()] {});
   asio::post(io_, [this] { work_.reset(); });
   io_thread_.join();
 }
