@@ -410,6 +410,10 @@ std::string rows_of(const Migration& migration) {
            "INSERT INTO run_plan_piece VALUES ('w', 1, 0, 'plan');"
            "INSERT INTO run_outcome VALUES ('w', 'd', 'd', 'create', 'done', '', 1);";
   if (std::string_view(migration.name) == "0004_replicas") return "INSERT INTO replica VALUES ('r', 1);";
+  if (std::string_view(migration.name) == "0006_keys")
+    return "INSERT INTO api_key (id, name, salt, hash, scopes, hubs, ids, actions, rate, created, created_by) VALUES "
+           "('0123456789ab', 'n', 's', 'h', 'read', '[]', '[]', '', '', 1, 'x');"
+           "INSERT INTO sealed VALUES ('s', 'v', 1);";
   return "";
 }
 
