@@ -10,6 +10,7 @@
 #include "twinstep/app/sd_notify.h"
 #include "twinstep/base/backoff.h"
 #include "twinstep/config/values.h"
+#include "twinstep/security/sealed_store.h"
 #include "twinstep/version.h"
 
 namespace twinstep::app {
@@ -24,18 +25,11 @@ constexpr int kOperationsHands = 8;
 constexpr int kPublicQueue = 2048;
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
-/// What the public listener answers also where strangers can reach it; the rest needs keys. Of the sample's status
-/// routes only those of one instance: who knows its id was given it.
-constexpr std::array<std::string_view, 3> kPublicPaths{"/api/externalregistrysynchronizer_", "/api/iothubsynchronizer_",
-                                                       "/runtime/webhooks/durabletask/instances/"};
-
-bool is_public(std::string_view path) {
-  std::string lowered(path);
-  for (char& c : lowered) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return std::any_of(kPublicPaths.begin(), kPublicPaths.end(), [&](std::string_view start) {
-    return lowered.size() > start.size() && lowered.starts_with(start);
-  });
-}
+constexpr const char* kThisMachine = "127.0.0.1";
+constexpr std::string_view kMakeKey = "make one: twinstep key create --name NAME --scope events";
+constexpr Millis kKeyReadTime{5'000};
+constexpr std::string_view kAddressSecret = "instance-keys";
+constexpr size_t kAddressSecretBytes = 32;
 
 Result<std::string> read_pem(const std::string& path) {
   if (path.empty()) return std::string();
@@ -70,6 +64,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Conf
     spdlog::warn("store.away reason=\"{}\" next=\"tried again until it is there\"", opened.error().what);
     out->opener_ = std::jthread([self = out.get()](std::stop_token stop) { self->bring_up(std::move(stop)); });
   }
+  out->settle_public();
+  out->keys_.watch([self = out.get()] { self->settle_public(); });
   return out;
 }
 
@@ -77,6 +73,14 @@ Status Daemon::open_listeners() {
   const config::Serve& serve = config_->serve;
   TRY_ASSIGN(const auto outside, config::parse_listen(serve.listen));
   TRY_ASSIGN(const auto inside, config::parse_listen(serve.operations));
+  public_local_ = local_by_choice_ = outside.loopback();
+  public_gate_ = std::make_unique<api::KeyGate>(
+      authenticator_, [this] { return public_local_ && keys_.known() && !keys_.any() && !authenticator_.trusts(); },
+      serve.host_names);
+  const bool operations_open = inside.loopback() && !serve.operations_keys;
+  operations_gate_ = std::make_unique<api::KeyGate>(
+      authenticator_, [operations_open] { return operations_open; }, serve.host_names);
+
   http::ServerOptions options;
   options.address = outside.address;
   options.port = outside.port;
@@ -85,30 +89,98 @@ Status Daemon::open_listeners() {
   options.handler_threads = kPublicHands;
   options.queue = kPublicQueue;
   options.max_body_bytes = azure::kMaxDeliveryBytes;
-  const bool everything = outside.loopback();
-  auto opened = http::Server::start(
-      options, [this, everything](const http::ServerRequest& request) { return handle(request, everything); });
-  if (!opened) return fail_within(std::move(opened), fmt::format("serve.listen {}", serve.listen));
-  public_ = std::move(*opened);
-
-  if (!outside.loopback())
-    spdlog::warn(
-        "listener.open address={} reason=\"serve.listen is not on loopback: whoever reaches it may send events and "
-        "start runs; a proxy with TLS and keys belongs before it\"",
-        serve.listen);
+  {
+    std::scoped_lock lock(listener_mutex_);
+    public_options_ = std::move(options);
+    TRY(bind_public(outside.address));
+    public_port_ = public_options_.port = public_->port();
+  }
   options = {};
   options.address = inside.address;
   options.port = inside.port;
   options.handler_threads = kOperationsHands;
-  opened = http::Server::start(options, [this](const http::ServerRequest& request) { return handle(request, true); });
+  auto opened = http::Server::start(
+      options, [this](const http::ServerRequest& request) { return handle(request, *operations_gate_); });
   if (!opened) return fail_within(std::move(opened), fmt::format("serve.operations {}", serve.operations));
   operations_ = std::move(*opened);
-  if (!inside.loopback())
-    spdlog::warn(
-        "listener.open address={} reason=\"serve.operations is not on loopback: whoever reaches it may approve "
-        "and cancel\"",
-        serve.operations);
   return {};
+}
+
+Status Daemon::bind_public(const std::string& address) {
+  http::ServerOptions options = public_options_;
+  options.address = address;
+  auto opened = http::Server::start(
+      options, [this](const http::ServerRequest& request) { return handle(request, *public_gate_); });
+  if (!opened) return fail_within(std::move(opened), fmt::format("serve.listen {}", public_options_.address));
+  public_ = std::move(*opened);
+  public_bound_ = true;
+  return {};
+}
+
+/// Called at the start and whenever the keys were read. Rebinding needs no restart, because nothing depends on the
+/// socket but its address: the port stays, what is being answered is finished, and a sender that finds nobody for that
+/// moment comes again.
+void Daemon::settle_public() {
+  std::scoped_lock lock(listener_mutex_);
+  if (!keys_.known() || local_by_choice_) return;
+  const bool was_wide = !public_local_;
+  const bool wide = keys_.usable() || authenticator_.trusts() || (settled_ && was_wide);
+  settled_ = true;
+  if (public_ && was_wide == wide) return;
+  if (wide) public_local_ = false;  // before anybody else can reach it
+  public_bound_ = false;
+  public_.reset();
+  public_local_ = !wide;
+  const std::string address = wide ? public_options_.address : kThisMachine;
+  if (const Status bound = bind_public(address); !bound)
+    return spdlog::error("listener.failed reason=\"{}\" next=\"it is tried again\"", bound.error().what);
+  if (wide)
+    spdlog::info("listener.open address={}:{} reason=\"there is a key now\"", address, public_port_);
+  else
+    spdlog::error("listener.local address={}:{} configured={} reason=\"no key exists\" next=\"{}\"", address,
+                  public_port_, public_options_.address, kMakeKey);
+}
+
+std::string Daemon::public_trouble() const {
+  if (!public_bound_) return "it is not bound; the log says why";
+  return public_local_ && !local_by_choice_
+             ? fmt::format("no key exists, so it listens on {} only; {}", kThisMachine, kMakeKey)
+             : std::string();
+}
+
+Status Daemon::open_keys(const config::Config& config, const Call& call) {
+  if (!key_store_) key_store_.emplace(*database_);
+  keys_.open(*database_);
+  TRY(keys_.refresh({std::min(call.deadline, clock_.steady_now() + kKeyReadTime), call.stop}));
+  if (addresses_open_) return {};
+  Secret secret(security::random_bytes(kAddressSecretBytes));
+  if (config.store_keys.empty()) {
+    // Without a key to seal it with it stays in this process: addresses that others handed out then need a key.
+    spdlog::debug("addresses.own reason=\"no store_key\"");
+  } else {
+    auto shared =
+        security::SealedStore(*database_).get_or_put(kAddressSecret, secret, security::Sealer(config.store_keys), call);
+    if (!shared && shared.error().transient()) return fail(std::move(shared).error());
+    if (shared)
+      secret = std::move(*shared);
+    else
+      spdlog::error("addresses.own reason=\"{}\" next=\"put that key into store_old_keys and restart\"",
+                    shared.error().what);
+  }
+  authenticator_.use(std::make_shared<const security::InstanceKeys>(std::move(secret)));
+  addresses_open_ = true;
+  return {};
+}
+
+api::KeyDeps Daemon::key_deps() {
+  return {&*key_store_,
+          [this] {
+            if (const Status read = keys_.refresh({clock_.steady_now() + kKeyReadTime, {}}); !read)
+              spdlog::warn("keys.unreadable reason=\"{}\" next=\"tried again in 3 s\"", read.error().what);
+          },
+          [this](const api::Principal& who, std::string_view instance, bool operate) {
+            return authenticator_.address_key(who, instance, operate);
+          }};
 }
 
 Status Daemon::try_to_open(const Call& call) {
@@ -135,8 +207,9 @@ Status Daemon::try_to_open(const Call& call) {
       if (!taken) return fail(std::move(taken).error());
       lock_.emplace(std::move(*taken));
     }
+    TRY(open_keys(*config, call));
     if (!service) {
-      TRY_ASSIGN(service, Service::open(config, *database_, clock_, rng_));
+      TRY_ASSIGN(service, Service::open(config, *database_, clock_, rng_, key_deps()));
     }
     return service->start(call);
   };
@@ -171,13 +244,14 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     before = service_;
     const config::Serve &was = config_->serve, &is = config->serve;
     if (was.listen != is.listen || was.operations != is.operations || was.tls_certificate != is.tls_certificate ||
-        was.tls_key != is.tls_key)
-      warnings.emplace_back("serve.listen, serve.operations and certificates take effect after a restart");
+        was.tls_key != is.tls_key || was.operations_keys != is.operations_keys || was.host_names != is.host_names)
+      warnings.emplace_back(
+          "serve.listen, serve.operations, certificates, operations_keys and host_names take effect after a restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;
   if (before) {
-    auto opened = Service::open(config, *database_, clock_, rng_);
+    auto opened = Service::open(config, *database_, clock_, rng_, key_deps());
     if (!opened) {
       sd_notify("READY=1");
       return fail(std::move(opened).error());
@@ -207,7 +281,11 @@ void Daemon::stop() {
   if (std::exchange(stopped_, true)) return;
   sd_notify("STOPPING=1");
   opener_ = {};
-  if (public_) public_->stop();
+  keys_.stop();  // nobody moves the listener from now on
+  {
+    std::scoped_lock lock(listener_mutex_);
+    if (public_) public_->stop();
+  }
   if (operations_) operations_->stop();
   std::shared_ptr<Service> service;
   {
@@ -222,14 +300,9 @@ bool Daemon::working() {
   return service_ != nullptr;
 }
 
-http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool everything) {
-  if (everything && request.path == "/healthz") return health();
-  if (everything && request.path == "/readyz") return ready();
-  if (everything && request.path == "/loglevel") return log_level(request);
-  if (!everything && !is_public(request.path))
-    return api::problem(
-        403, "http.not-public",
-        fmt::format("{} is answered at serve.operations only, because this address is not loopback", request.path));
+http::ServerResponse Daemon::handle(const http::ServerRequest& request, api::KeyGate& gate) {
+  if (request.path == "/healthz" || request.path == "/readyz" || request.path == "/loglevel")
+    return own_route(request, gate);
   std::shared_ptr<Service> service;
   std::string why;
   {
@@ -237,25 +310,45 @@ http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool eve
     service = service_;
     why = not_open_;
   }
-  if (!service) return api::problem(not_open(why).value());
-  return service->router().handle(request, *gate_);
+  // Why is for those who run it: a stranger is told that, and no more.
+  if (!service) return api::problem(not_open(gate.open() ? why : std::string()).value());
+  return service->router().handle(request, gate);
 }
 
-http::ServerResponse Daemon::health() {
-  json::object out{{"status", "ok"}, {"version", kVersion}};
+/// Health and log level. Probes of the operations listener have no key: where one is needed they are told yes or no,
+/// and the reasons to those who may read.
+http::ServerResponse Daemon::own_route(const http::ServerRequest& request, api::KeyGate& gate) {
+  const bool level = request.path == "/loglevel";
+  const bool probe = &gate == operations_gate_.get() && !level && !gate.open() && !api::shows_credentials(request);
+  const api::Scope scope = level ? api::Scope::kAdmin : api::Scope::kRead;
+  api::PrincipalPtr who;
+  if (!probe) {
+    auto admitted = gate.admit(request, scope);
+    if (!admitted) return std::move(admitted).error();
+    who = std::move(*admitted);
+  }
+  auto answer = level ? log_level(request) : request.path == "/healthz" ? health(!probe) : ready(!probe);
+  if (who) gate.answered(request, *who, scope, answer.status);
+  return answer;
+}
+
+http::ServerResponse Daemon::health(bool counts) {
+  json::object out{{"status", "ok"}};
+  if (!counts) return api::reply(200, out);
+  out["version"] = kVersion;
   std::shared_ptr<Service> service;
   {
     std::scoped_lock lock(mutex_);
     service = service_;
   }
   if (service) {
-    const api::IntakeCounts counts = service->intake();
+    const api::IntakeCounts intake = service->intake();
     json::object unknown;
-    for (const auto& [hub, times] : counts.unknown_hubs) unknown[hub] = times;
+    for (const auto& [hub, times] : intake.unknown_hubs) unknown[hub] = times;
     out["events"] =
-        json::object{{"deliveries", counts.deliveries}, {"received", counts.events}, {"started", counts.started},
-                     {"joined", counts.joined},         {"known", counts.known},     {"ignored", counts.ignored},
-                     {"failed", counts.failed},         {"unknownHubs", unknown}};
+        json::object{{"deliveries", intake.deliveries}, {"received", intake.events}, {"started", intake.started},
+                     {"joined", intake.joined},         {"known", intake.known},     {"ignored", intake.ignored},
+                     {"failed", intake.failed},         {"unknownHubs", unknown}};
   }
   return api::reply(200, out);
 }
@@ -273,7 +366,7 @@ std::string Daemon::store_trouble() {
   return probe_;
 }
 
-http::ServerResponse Daemon::ready() {
+http::ServerResponse Daemon::ready(bool told) {
   std::shared_ptr<Service> service;
   std::string why;
   {
@@ -300,7 +393,10 @@ http::ServerResponse Daemon::ready() {
     for (const engine::LaneState& lane : service->lanes())
       part("lane " + lane.name, lane.trouble.empty() ? resting[lane.name] : lane.trouble, false);
   }
-  return api::reply(all ? 200 : 503, json::object{{"ready", all}, {"parts", parts}});
+  part("public listener", public_trouble(), true);
+  json::object out{{"ready", all}};
+  if (told) out["parts"] = std::move(parts);
+  return api::reply(all ? 200 : 503, out);
 }
 
 http::ServerResponse Daemon::log_level(const http::ServerRequest& request) {

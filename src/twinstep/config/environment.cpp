@@ -33,7 +33,7 @@ const std::vector<std::string>& known_variables() {
       "APPLICATIONINSIGHTS_CONNECTION_STRING",
       // Our own.
       "TWINSTEP_CONFIG", "TWINSTEP_CA_FILE", "TWINSTEP_STORE", "TWINSTEP_TIER", "TWINSTEP_UNITS",
-      "TWINSTEP_TIME_FACTOR", "TWINSTEP_URL"};
+      "TWINSTEP_TIME_FACTOR", "TWINSTEP_URL", "TWINSTEP_KEY", "TWINSTEP_STORE_KEY"};
   return names;
 }
 

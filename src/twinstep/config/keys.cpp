@@ -62,6 +62,13 @@ const Section& root_keys() {
        .type = KeyType::kSecret,
        .description = "sqlite:PATH or postgresql://..., or env:NAME or file:/path that holds it",
        .pattern = "^(sqlite:|postgres(ql)?://|env:|file:)"},
+      {.name = "store_key",
+       .type = KeyType::kSecret,
+       .description = "32 bytes as base64 or hexadecimal text; secrets in the store are sealed with it",
+       .pattern = "^(env:|file:)"},
+      {.name = "store_old_keys",
+       .description =
+           "env:NAME or file:/path, several with commas between them: keys before store_key, which still open"},
       {.name = "ca_file", .description = "PEM file to trust instead of the system's"},
       {.name = "use_export_jobs", .type = KeyType::kBoolean, .otherwise = json::value(defaults.use_export_jobs)},
       {.name = "job_threshold",
@@ -239,6 +246,14 @@ const Section& serve_keys() {
        .otherwise = json::value(duration_text(defaults.lease))},
       {.name = "tls_certificate", .description = "PEM file: listen speaks TLS"},
       {.name = "tls_key", .description = "PEM file of the certificate's key"},
+      {.name = "operations_keys",
+       .type = KeyType::kChoice,
+       .description = "whether operations needs keys although only this machine reaches it",
+       .choices = {"optional", "required"},
+       .otherwise = "optional"},
+      {.name = "host_names",
+       .description = "names under which listeners may be called that need no keys, with blanks between them; "
+                      "localhost and loopback addresses always"},
   }};
   return section;
 }
