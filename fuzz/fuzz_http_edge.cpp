@@ -30,7 +30,7 @@ class Edge {
     options.handler_threads = 2;
     options.max_body_bytes = 4096;
     options.max_header_bytes = 2048;
-    options.read_timeout = std::chrono::milliseconds{2000};
+    options.read_timeout = options.idle_timeout = options.write_timeout = std::chrono::milliseconds{2000};
     server_ = std::move(*http::Server::start(options, [this](const http::ServerRequest& request) {
       const auto answer = router_.handle(request, *gate_);
       check(twinstep::is_utf8(answer.body), "an answer is text");

@@ -6,12 +6,14 @@
 
 #include "raw_connection.h"
 #include "twinstep/base/clock.h"
+#include "twinstep/http/tls_certificate.h"
 
 namespace twinstep::http {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 size_t count(std::string_view text, std::string_view part) {
@@ -106,7 +108,7 @@ TEST_F(ServerTest, ContinueIsSentOnlyForABodyThatIsWanted) {
 }
 
 TEST_F(ServerTest, ASlowSenderGets408AndAnIdleConnectionIsClosedSilently) {
-  const auto server = serve({.read_timeout = 100ms}, echo);
+  const auto server = serve({.read_timeout = 100ms, .idle_timeout = 100ms}, echo);
   EXPECT_THAT(ask(*server, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc"), StartsWith("HTTP/1.1 408 "));
   EXPECT_EQ(ask(*server, ""), "");
 }
@@ -242,9 +244,209 @@ TEST_F(ServerTest, ATakenPortAndABadAddressAreClearErrors) {
   const auto bad = Server::start({.address = "not-an-address"}, echo);
   ASSERT_FALSE(bad);
   EXPECT_EQ(bad.error().code, "server.bad-address");
+  const auto strangers = Server::start({.address = "192.0.2.1"}, echo);
+  ASSERT_FALSE(strangers);
+  EXPECT_EQ(strangers.error().code, "server.cannot-listen");
+  EXPECT_THAT(strangers.error().what, HasSubstr("this machine has no such address"));
   const auto key = Server::start({.tls_certificate = "no pem", .tls_key = "no pem"}, echo);
   ASSERT_FALSE(key);
   EXPECT_EQ(key.error().code, "server.bad-certificate");
+}
+
+// --- limits of time: each of these peers stays for as long as it is let
+
+std::chrono::steady_clock::duration since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::steady_clock::now() - start;
+}
+
+TEST_F(ServerTest, BytesThatTrickleInDoNotExtendTheTimeOfAHead) {
+  const auto server = serve({.head_timeout = 150ms}, echo);
+  RawConnection slow(server->port());
+  EXPECT_TRUE(slow.trickle("GET / HTTP/1.1\r\nHost: h\r\nX-Long: " + std::string(300, 'x')));
+  EXPECT_THAT(slow.read_all(), StartsWith("HTTP/1.1 408 "));
+}
+
+TEST_F(ServerTest, BytesThatTrickleInDoNotExtendTheTimeOfARequest) {
+  const auto server = serve({.read_timeout = 150ms}, echo);
+  RawConnection slow(server->port());
+  slow.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n");
+  EXPECT_TRUE(slow.trickle(std::string(300, 'x')));
+  EXPECT_THAT(slow.read_all(), StartsWith("HTTP/1.1 408 "));
+}
+
+TEST_F(ServerTest, ABodyHasMoreTimeThanItsHead) {
+  const auto server = serve({.head_timeout = 50ms, .read_timeout = 20s}, echo);
+  RawConnection slow(server->port());
+  slow.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\n");
+  EXPECT_TRUE(slow.silent_for(200));
+  slow.send("abc");
+  EXPECT_THAT(slow.read_all(), HasSubstr("POST / [abc]"));
+}
+
+TEST_F(ServerTest, AConnectionThatIdlesEndsWhileARequestMayStillTakeItsTime) {
+  const auto server = serve({.read_timeout = 20s, .idle_timeout = 100ms}, echo);
+  const auto start = std::chrono::steady_clock::now();
+  RawConnection idle(server->port());
+  idle.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  EXPECT_THAT(idle.read_until("[]"), HasSubstr("200 OK"));
+  EXPECT_EQ(idle.read_all(), "");
+  EXPECT_LT(since(start), 9s);
+}
+
+TEST_F(ServerTest, WhoTakesAnAnswerByTheSpoonIsLeft) {
+  const std::string body(64u << 20, 'b');
+  ServerResponse large;
+  large.body = body;
+  const auto server =
+      serve({.write_timeout = 200ms, .slowest_reader = 1ull << 30}, [&](const ServerRequest&) { return large; });
+  RawConnection slow(server->port(), "127.0.0.1", 4096);
+  slow.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  const size_t sipped = slow.sip(60);
+  EXPECT_LT(sipped + slow.read_all().size(), body.size());
+}
+
+// --- limits of number
+
+TEST_F(ServerTest, AHeadWithTooManyFieldsIs431) {
+  const auto server = serve({.max_headers = 20}, echo);
+  std::string fields;
+  for (int i = 0; i < 19; ++i) fields += fmt::format("X-{}: 1\r\n", i);
+  EXPECT_THAT(ask(*server, "GET / HTTP/1.1\r\nHost: h\r\n" + fields + "Connection: close\r\n\r\n"),
+              StartsWith("HTTP/1.1 431 "));
+  EXPECT_THAT(ask(*server, "GET / HTTP/1.0\r\nHost: h\r\n" + fields + "\r\n"), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST_F(ServerTest, ConnectionsOfOneAddressAreLimitedAndThoseOfOthersAreNot) {
+  const auto server = serve({.connections_per_address = {.most = 2}}, echo);
+  const std::string_view question = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+  auto first = std::make_unique<RawConnection>(server->port());
+  RawConnection second(server->port());
+  for (RawConnection* one : {first.get(), &second}) {
+    one->send(question);
+    ASSERT_THAT(one->read_until("[]"), HasSubstr("200 OK"));
+  }
+  const std::string refused = RawConnection(server->port()).read_all();
+  EXPECT_THAT(refused, StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(refused, HasSubstr("Retry-After: 1\r\n"));
+  RawConnection other(server->port(), "127.0.0.2");
+  other.send(question);
+  EXPECT_THAT(other.read_until("[]"), HasSubstr("200 OK"));
+  first.reset();
+  for (int tries = 0; tries < 1000; ++tries) {  // until the server has noticed
+    RawConnection again(server->port());
+    again.send(question);
+    if (again.read_until("[]").starts_with("HTTP/1.1 200 ")) return;
+  }
+  FAIL() << "the place of a connection that ended was not given back";
+}
+
+TEST_F(ServerTest, RequestsOfOneAddressAreLimitedAndThoseOfOthersAreNot) {
+  std::promise<void> entered;
+  std::promise<void> go_on;
+  std::shared_future<void> allowed = go_on.get_future().share();
+  const auto server = serve({.requests_per_address = {.most = 1}}, [&](const ServerRequest& request) {
+    if (request.path == "/hold") {
+      entered.set_value();
+      allowed.wait();
+    }
+    return echo(request);
+  });
+  RawConnection holder(server->port());
+  holder.send("GET /hold HTTP/1.1\r\nHost: h\r\n\r\n");
+  entered.get_future().wait();
+  RawConnection same(server->port());
+  same.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  const std::string busy = same.read_until("}");
+  RawConnection other(server->port(), "127.0.0.2");
+  other.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  const std::string answered = other.read_until("[]");
+  go_on.set_value();
+  EXPECT_THAT(busy, StartsWith("HTTP/1.1 429 "));
+  EXPECT_THAT(busy, HasSubstr("Retry-After: 1\r\n"));
+  EXPECT_THAT(answered, HasSubstr("200 OK"));
+  EXPECT_THAT(holder.read_until("[]"), HasSubstr("200 OK"));
+  same.send("GET /again HTTP/1.1\r\nHost: h\r\n\r\n");  // the connection that was refused goes on
+  EXPECT_THAT(same.read_until("[]"), HasSubstr("GET /again []"));
+}
+
+TEST_F(ServerTest, ThisMachineCanBeSparedTheLimitsOfAnAddress) {
+  const auto server = serve({.connections_per_address = {.most = 1, .spare_local = true}}, echo);
+  std::vector<RawConnection> many;
+  for (int i = 0; i < 5; ++i) {
+    many.emplace_back(server->port());
+    many.back().send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    EXPECT_THAT(many.back().read_until("[]"), HasSubstr("200 OK"));
+  }
+}
+
+// --- headers
+
+TEST_F(ServerTest, SecurityHeadersAreOnEveryAnswerWhereTheyAreAskedForAndNowhereElse) {
+  const Handler handler = [](const ServerRequest& request) {
+    ServerResponse response = echo(request);
+    if (request.path == "/page") response.headers = {{"content-security-policy", "default-src 'self'"}};
+    return response;
+  };
+  const auto server = serve({.security_headers = true, .max_body_bytes = 5, .max_connections = 1}, handler);
+  for (const char* question : {"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "no HTTP\r\n\r\n",
+                               "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n123456"}) {
+    std::string got;
+    do got = ask(*server, question);
+    while (got.starts_with("HTTP/1.1 503"));  // the connection before has not ended yet
+    EXPECT_THAT(got, HasSubstr("X-Content-Type-Options: nosniff\r\n"));
+    EXPECT_THAT(got, HasSubstr("Cache-Control: no-store\r\n"));
+    EXPECT_THAT(got, HasSubstr("Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"));
+    EXPECT_THAT(got, HasSubstr("Referrer-Policy: no-referrer\r\n"));
+    EXPECT_THAT(got, Not(HasSubstr("Strict-Transport-Security"))) << "not over TLS";
+    EXPECT_THAT(got, Not(HasSubstr("\r\nServer:")));
+  }
+  RawConnection first(server->port());
+  std::string page;
+  do {
+    first = RawConnection(server->port());
+    first.send("GET /page HTTP/1.1\r\nHost: h\r\n\r\n");
+    page = first.read_until("[]");
+  } while (!page.starts_with("HTTP/1.1 200"));
+  EXPECT_THAT(page, HasSubstr("content-security-policy: default-src 'self'\r\n"));
+  EXPECT_EQ(count(page, "default-src"), 1u) << "what the handler says wins";
+  EXPECT_THAT(RawConnection(server->port()).read_all(), HasSubstr("X-Content-Type-Options: nosniff\r\n"))
+      << "also where a connection is turned away";
+
+  const auto bare = serve({}, echo);
+  EXPECT_THAT(ask(*bare, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"),
+              Not(testing::AnyOf(HasSubstr("nosniff"), HasSubstr("no-store"), HasSubstr("Policy"))));
+}
+
+// --- TLS; what a client sees of versions and ciphers is in tests/peers/system_tls.test.mjs
+
+TEST_F(ServerTest, AHandshakeThatDoesNotComeEndsTheConnection) {
+  const auto authority = CertificateAuthority::create("test", real_clock().system_now()).value();
+  const auto identity = authority.issue({"localhost"}, real_clock().system_now()).value();
+  const auto server = serve({.tls_certificate = identity.certificate,
+                             .tls_key = identity.key,
+                             .handshake_timeout = 150ms,
+                             .read_timeout = 60s,
+                             .idle_timeout = 60s},
+                            echo);
+  EXPECT_EQ(ask(*server, ""), "");
+  // The beginning of a handshake record of 512 bytes, and then never the rest in time.
+  RawConnection slow(server->port());
+  slow.send(std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));
+  EXPECT_TRUE(slow.trickle(std::string(300, '\0')));
+  EXPECT_EQ(slow.read_all(), "");
+}
+
+TEST_F(ServerTest, ACertificateOfAPlainListenerOrABrokenOneIsRefused) {
+  const auto authority = CertificateAuthority::create("test", real_clock().system_now()).value();
+  const auto identity = authority.issue({"localhost"}, real_clock().system_now()).value();
+  const auto other = authority.issue({"localhost"}, real_clock().system_now()).value();
+  const auto plain = serve({}, echo);
+  EXPECT_FALSE(plain->use_certificate({identity.certificate, identity.key, {}}));
+  const auto tls = serve({.tls_certificate = identity.certificate, .tls_key = identity.key}, echo);
+  const Status strangers = tls->use_certificate({identity.certificate, other.key, {}});
+  ASSERT_FALSE(strangers);
+  EXPECT_EQ(strangers.error().code, "server.bad-certificate");
+  EXPECT_TRUE(tls->use_certificate({other.certificate, other.key, authority.certificate()}));
 }
 
 TEST_F(ServerTest, TheAbsoluteFormOfAProxyRequestIsUnderstood) {

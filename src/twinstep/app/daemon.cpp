@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <sstream>
 
+#include "twinstep/app/listeners.h"
 #include "twinstep/app/sd_notify.h"
 #include "twinstep/base/backoff.h"
 #include "twinstep/config/values.h"
@@ -20,9 +19,6 @@ constexpr Backoff kOpenAgain{.first = Millis{500}, .cap = Millis{10'000}, .jitte
 constexpr Millis kProbeTime{2'000};
 constexpr Millis kProbeKept{1'000};
 constexpr Millis kStartTime{30'000};
-constexpr int kPublicHands = 64;  // each waits for its commit; many that wait together share one flush
-constexpr int kOperationsHands = 8;
-constexpr int kPublicQueue = 2048;
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
 constexpr const char* kThisMachine = "127.0.0.1";
@@ -31,14 +27,10 @@ constexpr Millis kKeyReadTime{5'000};
 constexpr std::string_view kAddressSecret = "instance-keys";
 constexpr size_t kAddressSecretBytes = 32;
 
-Result<std::string> read_pem(const std::string& path) {
-  if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file || text.str().empty())
-    return fail(ErrorKind::kInvalid, "config.tls", fmt::format("serve: {} cannot be read", path));
-  return text.str();
+void set_certificate(http::ServerOptions& options, http::TlsMaterial tls) {
+  options.tls_certificate = std::move(tls.certificate);
+  options.tls_key = std::move(tls.key);
+  options.tls_client_ca = std::move(tls.client_ca);
 }
 
 tl::unexpected<Error> not_open(const std::string& why) {
@@ -81,26 +73,27 @@ Status Daemon::open_listeners() {
   operations_gate_ = std::make_unique<api::KeyGate>(
       authenticator_, [operations_open] { return operations_open; }, serve.host_names);
 
-  http::ServerOptions options;
-  options.address = outside.address;
-  options.port = outside.port;
-  TRY_ASSIGN(options.tls_certificate, read_pem(serve.tls_certificate));
-  TRY_ASSIGN(options.tls_key, read_pem(serve.tls_key));
-  options.handler_threads = kPublicHands;
-  options.queue = kPublicQueue;
-  options.max_body_bytes = azure::kMaxDeliveryBytes;
+  http::ServerOptions options = public_options(serve, outside);
+  if (!serve.tls_certificate.empty()) {
+    TRY_ASSIGN(certificate_, CertificateKeeper::open({serve.tls_certificate, serve.tls_key, serve.client_ca}, clock_));
+    set_certificate(options, certificate_->material());
+  }
   {
     std::scoped_lock lock(listener_mutex_);
     public_options_ = std::move(options);
     TRY(bind_public(outside.address));
     public_port_ = public_options_.port = public_->port();
   }
-  options = {};
-  options.address = inside.address;
-  options.port = inside.port;
-  options.handler_threads = kOperationsHands;
-  auto opened = http::Server::start(
-      options, [this](const http::ServerRequest& request) { return handle(request, *operations_gate_); });
+  if (certificate_)
+    certificate_->keep([this](const http::TlsMaterial& material) -> Status {
+      std::scoped_lock lock(listener_mutex_);
+      if (public_) TRY(public_->use_certificate(material));
+      set_certificate(public_options_, material);  // for when it moves
+      return {};
+    });
+  auto opened = http::Server::start(operations_options(inside), [this](const http::ServerRequest& request) {
+    return handle(request, *operations_gate_);
+  });
   if (!opened) return fail_within(std::move(opened), fmt::format("serve.operations {}", serve.operations));
   operations_ = std::move(*opened);
   return {};
@@ -244,9 +237,14 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     before = service_;
     const config::Serve &was = config_->serve, &is = config->serve;
     if (was.listen != is.listen || was.operations != is.operations || was.tls_certificate != is.tls_certificate ||
-        was.tls_key != is.tls_key || was.operations_keys != is.operations_keys || was.host_names != is.host_names)
+        was.tls_key != is.tls_key || was.client_ca != is.client_ca || was.max_connections != is.max_connections ||
+        was.max_connections_per_address != is.max_connections_per_address ||
+        was.max_requests_per_address != is.max_requests_per_address || was.idle_timeout != is.idle_timeout ||
+        was.request_timeout != is.request_timeout || was.operations_keys != is.operations_keys ||
+        was.host_names != is.host_names)
       warnings.emplace_back(
-          "serve.listen, serve.operations, certificates, operations_keys and host_names take effect after a restart");
+          "serve.listen, serve.operations, the names of certificate files and of hosts, operations_keys, limits and "
+          "times of serve take effect after a restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;
@@ -276,12 +274,18 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
   return {};
 }
 
+void Daemon::renew_certificate() {
+  std::scoped_lock one_at_a_time(reload_mutex_);
+  if (certificate_) certificate_->renew();
+}
+
 void Daemon::stop() {
   std::scoped_lock one_at_a_time(reload_mutex_);
   if (std::exchange(stopped_, true)) return;
   sd_notify("STOPPING=1");
   opener_ = {};
   keys_.stop();  // nobody moves the listener from now on
+  certificate_.reset();
   {
     std::scoped_lock lock(listener_mutex_);
     if (public_) public_->stop();

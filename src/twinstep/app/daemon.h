@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "twinstep/app/certificate_keeper.h"
 #include "twinstep/api/key_gate.h"
 #include "twinstep/app/service.h"
 #include "twinstep/http/server.h"
@@ -35,6 +36,9 @@ class Daemon {
   /// Works by another configuration from now on; listeners and store stay as they are, and `warnings` says so when they
   /// differ. Errors  when the new one cannot be worked by: the old one stays in force.
   Status reload(std::shared_ptr<const config::Config> config, std::vector<std::string>& warnings);
+  /// Reads the files of the certificate again, as also happens by itself soon after they change; what cannot be used is
+  /// logged and refused.
+  void renew_certificate();
   /// Closes the listeners, lets handlers finish for 5 s, ends work at its next safe point. Safe to call twice.
   void stop();
 
@@ -95,6 +99,7 @@ class Daemon {
   http::ServerOptions public_options_;
   std::unique_ptr<http::Server> public_;
   bool settled_ = false;  // it was decided at least once where it listens
+  std::unique_ptr<CertificateKeeper> certificate_;  // of public_, which it must not outlive; null without TLS
 };
 
 }  // namespace twinstep::app

@@ -36,6 +36,7 @@ int run_serve(const CommandLine& line, std::stop_token stop, Hangup& hangup) {
   app::Daemon& running = **daemon;
 
   hangup.listen([&] {
+    running.renew_certificate();
     auto fresh = configuration(line);
     std::vector<std::string> warnings;
     Status reloaded = fresh ? running.reload(*fresh, warnings) : Status(fail(fresh.error()));

@@ -113,6 +113,18 @@ struct Serve {
   /// The operations listener needs keys also where only this machine reaches it.
   bool operations_keys = false;
   std::vector<std::string> host_names;  ///< under which a listener that needs no keys may be called, beside loopback's
+  std::string client_ca;  ///< PEM file: who connects to `listen` must show a certificate that chains to it
+  // Of `listen`.
+  int max_connections = 20'000;
+  /// Of one address (IPv6: of one /64), 0 = no limit. While nobody has set it, this machine's own addresses have none:
+  /// behind a proxy beside us all connections come from there.
+  std::optional<int> max_connections_per_address;
+  std::optional<int> max_requests_per_address;  ///< likewise, requests that are being answered at once
+  Millis idle_timeout{75'000};                  ///< a connection without a request is closed
+  Millis request_timeout{30'000};               ///< for a whole request to arrive
+
+  static constexpr int kConnectionsPerAddress = 256;
+  static constexpr int kRequestsPerAddress = 128;
 };
 
 struct Config {

@@ -254,6 +254,33 @@ const Section& serve_keys() {
       {.name = "host_names",
        .description = "names under which listeners may be called that need no keys, with blanks between them; "
                       "localhost and loopback addresses always"},
+      {.name = "client_ca",
+       .description = "PEM file: who connects to listen must show a certificate that chains to one in it"},
+      {.name = "max_connections",
+       .type = KeyType::kInteger,
+       .description = "of listen, at once",
+       .least = 1,
+       .most = 1'000'000,
+       .otherwise = json::value(defaults.max_connections)},
+      {.name = "max_connections_per_address",
+       .type = KeyType::kInteger,
+       .description = "of listen, at once, of an IPv4 address or an IPv6 /64; 0 = no limit; not for this machine's own "
+                      "addresses unless set",
+       .most = 1'000'000,
+       .otherwise = json::value(Serve::kConnectionsPerAddress)},
+      {.name = "max_requests_per_address",
+       .type = KeyType::kInteger,
+       .description = "likewise, requests being answered at once",
+       .most = 1'000'000,
+       .otherwise = json::value(Serve::kRequestsPerAddress)},
+      {.name = "idle_timeout",
+       .type = KeyType::kDuration,
+       .description = "how long a connection may stay without a request; at least 1s",
+       .otherwise = json::value(duration_text(defaults.idle_timeout))},
+      {.name = "request_timeout",
+       .type = KeyType::kDuration,
+       .description = "how long a request may take to arrive; at least 1s",
+       .otherwise = json::value(duration_text(defaults.request_timeout))},
   }};
   return section;
 }

@@ -93,6 +93,11 @@ class Loader {
         diagnostics.error(*node, "config.tls", "serve: tls_certificate and tls_key belong together");
       out_.config.serve.operations_keys = inner.choice("operations_keys").value_or(0) == 1;
       out_.config.serve.host_names = pieces(inner.text("host_names").value_or(""), ' ');
+      out_.config.serve.client_ca = inner.text("client_ca").value_or("");
+      if (!out_.config.serve.client_ca.empty() && out_.config.serve.tls_certificate.empty())
+        diagnostics.error(*inner.at("client_ca"), "config.tls",
+                          "serve: client_ca needs tls_certificate and tls_key; without TLS nobody shows a certificate");
+      read_serve_limits(inner, out_.config.serve);
       inner.finish();
       origin_["serve"] = place(path, *node);
     }
@@ -165,6 +170,16 @@ class Loader {
     out_.config.store = std::move(*store);
     origin_["store"] = origin;
     return {};
+  }
+
+  static void read_serve_limits(KeyReader& map, Serve& serve) {
+    if (const auto most = map.integer("max_connections")) serve.max_connections = static_cast<int>(*most);
+    if (const auto most = map.integer("max_connections_per_address"))
+      serve.max_connections_per_address = static_cast<int>(*most);
+    if (const auto most = map.integer("max_requests_per_address"))
+      serve.max_requests_per_address = static_cast<int>(*most);
+    if (const auto span = map.duration("idle_timeout")) serve.idle_timeout = std::max(*span, Millis{1000});
+    if (const auto span = map.duration("request_timeout")) serve.request_timeout = std::max(*span, Millis{1000});
   }
 
   void read_polling(KeyReader& map, const char* key, JobPolling& polling, yaml::Diagnostics& diagnostics) {
@@ -517,6 +532,7 @@ class Loader {
     std::string hosts;
     for (const std::string& one : config.serve.host_names) hosts += (hosts.empty() ? "" : " ") + one;
     values.push_back({"serve.host_names", hosts.empty() ? "none beside this machine's" : hosts, origin("serve")});
+    describe_edge(config.serve);
     values.push_back({"storage",
                       config.storage ? "connection string ***" : "none: no jobs, queries and bulk calls instead",
                       origin("storage")});
@@ -557,6 +573,24 @@ class Loader {
     };
     values.push_back({"export_polling", polling(config.export_polling), origin("export_polling")});
     values.push_back({"import_polling", polling(config.import_polling), origin("import_polling")});
+  }
+
+  void describe_edge(const Serve& serve) {
+    const auto add = [&](const char* key, std::string value) {
+      out_.values.push_back({fmt::format("serve.{}", key), std::move(value), origin("serve")});
+    };
+    const auto per_address = [](const std::optional<int>& set, int otherwise) {
+      if (!set) return fmt::format("{}, none for this machine's own addresses", otherwise);
+      return *set == 0 ? std::string("none") : fmt::format("{}", *set);
+    };
+    add("tls_certificate", serve.tls_certificate.empty() ? "none: plain HTTP" : serve.tls_certificate);
+    add("tls_key", serve.tls_key.empty() ? "none" : serve.tls_key);
+    add("client_ca", serve.client_ca.empty() ? "none: no certificates of clients" : serve.client_ca);
+    add("max_connections", fmt::format("{}", serve.max_connections));
+    add("max_connections_per_address", per_address(serve.max_connections_per_address, Serve::kConnectionsPerAddress));
+    add("max_requests_per_address", per_address(serve.max_requests_per_address, Serve::kRequestsPerAddress));
+    add("idle_timeout", format_duration(serve.idle_timeout));
+    add("request_timeout", format_duration(serve.request_timeout));
   }
 
   const LoadOptions& options_;

@@ -218,7 +218,8 @@ TEST_F(ConfigLoad, RetrySettingsOfTheSampleHoldWithTheirLowerBoundsAndBothNames)
 TEST_F(ConfigLoad, RetriesAndListenersOfTheDaemonComeFromTheFile) {
   const auto loaded = from(R"(
 twin_check: { first: 10s, cap: 2m, attempts: 9, total: 3h }
-serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d, lease: 1s }
+serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d, lease: 1s, max_connections: 9,
+  max_connections_per_address: 0, idle_timeout: 5m, request_timeout: 1ms }
 )");
   ASSERT_TRUE(loaded) << loaded.error().what;
   EXPECT_EQ(loaded->config.twin_check.first, Millis{10'000});
@@ -226,6 +227,11 @@ serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d, lease: 1s
   EXPECT_EQ(loaded->config.external_calls.first, Millis{300'000});
   EXPECT_EQ(loaded->config.serve.listen, "0.0.0.0:80");
   EXPECT_EQ(loaded->config.serve.history, Millis{7 * 24 * 3600'000});
+  EXPECT_EQ(loaded->config.serve.max_connections, 9);
+  EXPECT_EQ(loaded->config.serve.max_connections_per_address, 0);
+  EXPECT_EQ(loaded->config.serve.max_requests_per_address, std::nullopt) << "the default spares this machine's own";
+  EXPECT_EQ(loaded->config.serve.idle_timeout, Millis{300'000});
+  EXPECT_EQ(loaded->config.serve.request_timeout, Millis{1000}) << "nothing would arrive in less";
   EXPECT_EQ(loaded->config.serve.lease, Millis{2000}) << "a shorter one could not be renewed in time";
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 #include "twinstep/http/text.h"
@@ -21,6 +22,26 @@ void append_header(std::string& head, std::string_view name, std::string_view va
   head.append(name).append(": ");
   for (char c : value) head += c == '\r' || c == '\n' || c == '\0' ? ' ' : c;
   head += "\r\n";
+}
+
+/// Answers are for programs: no browser shall guess a type, keep a copy, load anything, show them in a frame, or tell
+/// the next site where it came from. A page of ours says what it needs by setting the header itself.
+void append_security_headers(std::string& head, const ServerResponse& response, bool tls) {
+  struct Default {
+    std::string_view name;
+    std::string_view value;
+  };
+  static constexpr std::array kAlways{Default{"X-Content-Type-Options", "nosniff"},
+                                      Default{"Cache-Control", "no-store"},
+                                      Default{"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+                                      Default{"Referrer-Policy", "no-referrer"}};
+  const auto unless_set = [&](const Default& one) {
+    const bool set = std::any_of(response.headers.begin(), response.headers.end(),
+                                 [&](const Header& header) { return same_name(header.name, one.name); });
+    if (!set) append_header(head, one.name, one.value);
+  };
+  for (const Default& one : kAlways) unless_set(one);
+  if (tls) unless_set({"Strict-Transport-Security", "max-age=31536000"});  // a year; ignored when it comes without TLS
 }
 
 }  // namespace
@@ -44,6 +65,7 @@ std::string response_head(const ServerResponse& response, const HeadFacts& facts
     has_date = has_date || same_name(header.name, "Date");
     append_header(head, header.name, header.value);
   }
+  if (facts.security_headers) append_security_headers(head, response, facts.tls);
   if (!has_date) append_header(head, "Date", facts.date);
   if (!has_length && may_have_body(response.status))
     append_header(head, "Content-Length", std::to_string(response.body.size()));

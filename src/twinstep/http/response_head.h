@@ -14,6 +14,8 @@ struct HeadFacts {
   bool head_request = false;
   bool keep_alive = true;
   bool http_1_0 = false;
+  bool security_headers = false;  ///< those of ServerOptions; what the handler set wins
+  bool tls = false;
 };
 
 /// Status line and headers with the empty line. Framing belongs to the server: Content-Length, Connection and

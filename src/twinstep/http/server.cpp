@@ -1,77 +1,70 @@
 #include "twinstep/http/server.h"
 
-#include <openssl/ssl.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
 #include <boost/asio.hpp>
-#include <boost/asio/ssl.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http.hpp>
 #include <condition_variable>
 #include <mutex>
-#include <optional>
 #include <typeinfo>
 #include <unordered_set>
 
 #include "twinstep/base/clock.h"
 #include "twinstep/base/time_format.h"
-#include "twinstep/http/handler_pool.h"
+#include "twinstep/http/connection.h"
 #include "twinstep/http/response_head.h"
-#include "twinstep/http/text.h"
 
 namespace twinstep::http {
 namespace {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
 using asio::ip::tcp;
 using boost::system::error_code;
-using Parser = beast::http::request_parser<beast::http::string_body>;
 using Span = std::chrono::milliseconds;
 
-constexpr size_t kFirstRead = 2048;      // what an idle connection holds ready
-constexpr size_t kBodyRead = 64u << 10;  // one read of a large body
-constexpr size_t kJoinBodyUpTo = 16384;  // smaller bodies travel in the same write as the head
-constexpr Span kGoodbye{3'000};          // for the peer to notice that we are done with it
-constexpr Span kAcceptPause{100};        // after "too many open files"
+constexpr Span kAcceptPause{100};  // after "too many open files"
 
-class Session;
-
-/// Everything that the sessions of one server share. Only the io thread touches it, except where said.
-class Edge {
+/// Accepts connections, up to the limits, and ends them when the server stops.
+class Listener final : public Edge {
  public:
-  Edge(ServerOptions options, Handler handler)
-      : options_(std::move(options)), handler_(std::move(handler)), accept_pause_(io_), acceptor_(io_) {}
-  ~Edge() { stop(Span{0}); }
+  Listener(ServerOptions options, Handler handler)
+      : options_(std::move(options)),
+        handler_(std::move(handler)),
+        accept_pause_(io_),
+        acceptor_(io_),
+        addresses_(options_.connections_per_address.most, options_.connections_per_address.spare_local),
+        requests_(options_.requests_per_address.most, options_.requests_per_address.spare_local) {}
+  ~Listener() { stop(Span{0}); }
 
   Status open();
   void run();
   uint16_t port() const { return port_; }
-  void stop(Span drain);  ///< any thread but ours
+  Status use_certificate(const TlsMaterial& material);  ///< any thread
+  void stop(Span drain);                                ///< any thread but ours
 
-  const ServerOptions& options() const { return options_; }
-  asio::io_context& io() { return io_; }
-  asio::ssl::context* tls() { return tls_ ? &*tls_ : nullptr; }
-  HandlerPool& pool() { return *pool_; }
-  bool stopping() const { return stopping_; }
-  void remove(Session* session);
-  ServerResponse handle(const ServerRequest& request) noexcept;  ///< any thread
+  const ServerOptions& options() const override { return options_; }
+  asio::io_context& io() override { return io_; }
+  HandlerPool& pool() override { return *pool_; }
+  AddressCounts& requests() override { return requests_; }
+  bool stopping() const override { return stopping_; }
+  void ended(Connection& connection, const AddressBlock& from) override;
+  ServerResponse handle(const ServerRequest& request) noexcept override;
 
  private:
-  Status load_certificate();
   void accept();
   void accepted(tcp::socket socket);
+  void turn_away(tcp::socket socket);
 
   const ServerOptions options_;
   const Handler handler_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_ = asio::make_work_guard(io_);
   asio::steady_timer accept_pause_;
-  std::optional<asio::ssl::context> tls_;
   tcp::acceptor acceptor_;
   uint16_t port_ = 0;
-  std::unordered_set<Session*> sessions_;
+  TlsContext tls_;  // of connections to come; those that are open hold their own
+  AddressCounts addresses_;
+  AddressCounts requests_;
+  std::unordered_set<Connection*> connections_;
   bool stopping_ = false;
   std::unique_ptr<HandlerPool> pool_;
   std::thread io_thread_;
@@ -83,355 +76,10 @@ class Edge {
   bool stopped_ = false;
 };
 
-/// One connection: reads a request, hands it to the pool, writes the answer, reads the next one. Requests that arrive
-/// early (pipelining) wait in the buffer, so answers keep the order. Runs on the io thread only.
-class Session : public std::enable_shared_from_this<Session> {
- public:
-  Session(Edge& edge, tcp::socket socket)
-      : edge_(edge),
-        socket_(std::move(socket)),
-        timer_(edge.io()),
-        delay_(edge.io()),
-        buffer_(static_cast<size_t>(edge.options().max_header_bytes) + kBodyRead) {
-    if (edge.tls() != nullptr) tls_.emplace(socket_, *edge.tls());
+Status Listener::open() {
+  if (!options_.tls_certificate.empty()) {
+    TRY_ASSIGN(tls_, make_tls_context({options_.tls_certificate, options_.tls_key, options_.tls_client_ca}));
   }
-  ~Session() { edge_.remove(this); }
-
-  void start() {
-    error_code ignored;
-    socket_.set_option(tcp::no_delay(true), ignored);
-    socket_.set_option(asio::socket_base::keep_alive(true), ignored);
-    const auto remote = socket_.remote_endpoint(ignored);
-    remote_address_ = remote.address().to_string();
-    expire_in(edge_.options().read_timeout);
-    if (!tls_) return next_request();
-    tls_->async_handshake(asio::ssl::stream_base::server, [self = shared_from_this()](error_code failed) {
-      if (failed) return self->close();
-      self->next_request();
-    });
-  }
-
-  /// The server stops: what waits for a request ends now, what is being answered may finish.
-  void wind_up() {
-    if (phase_ != Phase::kHandling && phase_ != Phase::kWriting) close();
-  }
-
-  void close() {
-    if (phase_ == Phase::kClosed) return;
-    phase_ = Phase::kClosed;
-    error_code ignored;
-    timer_.cancel();
-    delay_.cancel();
-    socket_.close(ignored);
-  }
-
- private:
-  enum class Phase { kHandshake, kIdle, kReading, kHandling, kWriting, kLeaving, kClosed };
-
-  // --- time: one timer that is moved only when it must ring earlier, so that a request costs no timer operation
-
-  void expire_in(Span span) {
-    deadline_ = std::chrono::steady_clock::now() + span;
-    if (!timer_armed_ || deadline_ < timer_.expiry()) arm();
-  }
-  void never_expire() { deadline_ = std::chrono::steady_clock::time_point::max(); }
-
-  void arm() {
-    timer_.expires_at(deadline_);
-    timer_armed_ = true;
-    timer_.async_wait([self = shared_from_this()](error_code moved) {
-      if (!moved) self->on_timer();
-    });
-  }
-
-  void on_timer() {
-    timer_armed_ = false;
-    if (phase_ == Phase::kClosed || deadline_ == std::chrono::steady_clock::time_point::max()) return;
-    if (std::chrono::steady_clock::now() < deadline_) return arm();
-    if (phase_ != Phase::kReading) return close();
-    timed_out_ = true;  // the aborted read answers 408
-    error_code ignored;
-    socket_.cancel(ignored);
-  }
-
-  // --- reading
-
-  void next_request() {
-    if (edge_.stopping()) return close();
-    parser_.reset();
-    expire_in(edge_.options().read_timeout);
-    if (buffer_.size() == 0) {
-      phase_ = Phase::kIdle;
-      if (buffer_.capacity() > kFirstRead) buffer_ = beast::flat_buffer(buffer_.max_size());
-      return read(kFirstRead);
-    }
-    begin_request();
-  }
-
-  void begin_request() {
-    phase_ = Phase::kReading;
-    checked_head_ = false;
-    keep_alive_ = true;
-    head_request_ = false;
-    http_1_0_ = false;
-    parser_.emplace();
-    parser_->eager(true);
-    parser_->header_limit(static_cast<uint32_t>(std::min<uint64_t>(edge_.options().max_header_bytes, UINT32_MAX)));
-    parser_->body_limit(edge_.options().max_body_bytes);
-    parse();
-  }
-
-  void read(size_t size) {
-    size = std::min(size, buffer_.max_size() - buffer_.size());
-    if (size == 0) return refuse(431, "Request Header Fields Too Large", "the request head is over the limit");
-    async_read_some(buffer_.prepare(size), [self = shared_from_this()](error_code failed, size_t bytes) {
-      if (self->phase_ == Phase::kClosed) return;
-      if (self->timed_out_) return self->refuse(408, "Request Timeout", "the request did not arrive in time");
-      if (failed) return self->close();
-      self->buffer_.commit(bytes);
-      if (self->phase_ == Phase::kReading) return self->parse();
-      self->expire_in(self->edge_.options().read_timeout);  // the idle time is over, the request's time begins
-      self->begin_request();
-    });
-  }
-
-  void parse() {
-    error_code failed;
-    while (buffer_.size() > 0 && !parser_->is_done()) {
-      failed = {};
-      buffer_.consume(parser_->put(buffer_.data(), failed));
-      if (failed) break;
-    }
-    if (failed && failed != beast::http::error::need_more) return refuse(failed);
-    if (parser_->is_header_done() && !checked_head_ && !check_head()) return;
-    if (parser_->is_done()) return dispatch();
-    read_on();
-  }
-
-  void read_on() { read(parser_->is_header_done() ? kBodyRead : std::max(kFirstRead, buffer_.size())); }
-
-  /// The rules that the parser does not know. False when the request has been dealt with.
-  bool check_head() {
-    checked_head_ = true;
-    const auto& head = parser_->get();
-    http_1_0_ = head.version() < 11;
-    head_request_ = head.method() == beast::http::verb::head;
-    if (head.count(beast::http::field::host) != 1 && !(http_1_0_ && head.count(beast::http::field::host) == 0)) {
-      refuse(400, "Bad Request", "the request needs exactly one Host header");
-      return false;
-    }
-    const auto expect = head.find(beast::http::field::expect);
-    if (expect == head.end() || http_1_0_) return true;
-    const std::string_view expected{expect->value().data(), expect->value().size()};
-    if (!same_name(trimmed(expected), "100-continue")) {
-      refuse(417, "Expectation Failed", "only 100-continue can be expected");
-      return false;
-    }
-    if (parser_->is_done()) return true;
-    static constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
-    async_write(std::array{asio::buffer(kGoOn)}, [self = shared_from_this()](error_code failed, size_t) {
-      if (self->phase_ == Phase::kClosed) return;
-      if (failed) return self->close();
-      self->read_on();
-    });
-    return false;
-  }
-
-  void refuse(error_code why) {
-    using beast::http::error;
-    if (why == error::header_limit || why == error::buffer_overflow)
-      return refuse(431, "Request Header Fields Too Large", "the request head is over the limit");
-    if (why == error::body_limit) return refuse(413, "Payload Too Large", "the request body is over the limit");
-    refuse(400, "Bad Request", "the request is not well-formed HTTP/1.1");
-  }
-
-  void refuse(int status, std::string_view title, std::string_view detail) {
-    timed_out_ = false;
-    unread_input_ = true;
-    ServerResponse response = problem(status, title, detail);
-    response.close = true;
-    respond(std::move(response));
-  }
-
-  // --- answering
-
-  void dispatch() {
-    phase_ = Phase::kHandling;
-    never_expire();
-    auto message = parser_->release();
-    parser_.reset();
-    keep_alive_ = message.keep_alive();
-    ServerRequest request;
-    request.method = std::string(message.method_string());
-    request.target = std::string(message.target());
-    split_target(request);
-    for (const auto& field : message)
-      request.headers.push_back({std::string(field.name_string()), std::string(field.value())});
-    request.body = std::move(message.body());
-    request.remote_address = remote_address_;
-    request.tls = tls_.has_value();
-
-    // The session is handed on, not shared: it must end on the io thread, where the edge's list of sessions is.
-    const bool taken = edge_.pool().submit([self = shared_from_this(), request = std::move(request)]() mutable {
-      ServerResponse response = self->edge_.handle(request);
-      asio::io_context& io = self->edge_.io();
-      asio::post(io, [self = std::move(self), response = std::move(response)]() mutable {
-        self->respond(std::move(response));
-      });
-    });
-    if (taken) return;
-    ServerResponse busy = problem(503, "Service Unavailable", "too many requests are waiting");
-    busy.headers.push_back({"Retry-After", "1"});
-    respond(std::move(busy));
-  }
-
-  /// "/path?query", or the absolute form that proxies receive: "http://host/path?query".
-  static void split_target(ServerRequest& request) {
-    std::string_view rest = request.target;
-    if (const size_t scheme = rest.find("://"); !rest.starts_with('/') && scheme != std::string_view::npos) {
-      const size_t slash = rest.find_first_of("/?", scheme + 3);
-      rest = slash == std::string_view::npos ? std::string_view{} : rest.substr(slash);
-    }
-    const size_t mark = rest.find('?');
-    request.path = mark == 0 || rest.empty() ? "/" : std::string(rest.substr(0, mark));
-    if (mark != std::string_view::npos) request.query = std::string(rest.substr(mark + 1));
-  }
-
-  void respond(ServerResponse response) {
-    if (phase_ == Phase::kClosed) return;
-    if (response.fault.delay.count() > 0) {
-      never_expire();
-      delay_.expires_after(std::exchange(response.fault.delay, Span{0}));
-      phase_ = Phase::kHandling;
-      delay_.async_wait([self = shared_from_this(), response = std::move(response)](error_code cancelled) mutable {
-        if (!cancelled) self->respond(std::move(response));
-      });
-      return;
-    }
-    if (response.fault.drop) return close();
-
-    phase_ = Phase::kWriting;
-    keep_alive_ = keep_alive_ && !response.close && !edge_.stopping();
-    const std::string date = format_http_date(real_clock().system_now());
-    const auto reason = beast::http::obsolete_reason(static_cast<beast::http::status>(response.status));
-    out_head_ = response_head(response, {.reason = {reason.data(), reason.size()},
-                                         .date = date,
-                                         .head_request = head_request_,
-                                         .keep_alive = keep_alive_,
-                                         .http_1_0 = http_1_0_});
-    cut_ = response.fault.cut_after >= 0;
-    out_body_ = std::move(response.body);
-    if (head_request_ || !may_have_body(response.status)) out_body_.clear();
-    if (cut_ && out_body_.size() > static_cast<uint64_t>(response.fault.cut_after))
-      out_body_.resize(static_cast<size_t>(response.fault.cut_after));
-    if (out_body_.size() <= kJoinBodyUpTo) {
-      out_head_ += out_body_;
-      out_body_.clear();
-    }
-    expire_in(edge_.options().read_timeout);
-    async_write(std::array{asio::buffer(out_head_), asio::buffer(out_body_)},
-                [self = shared_from_this()](error_code failed, size_t) {
-                  if (self->phase_ == Phase::kClosed) return;
-                  if (failed || self->cut_) return self->close();
-                  self->out_head_ = {};
-                  self->out_body_ = {};
-                  if (self->keep_alive_) return self->next_request();
-                  self->leave();
-                });
-  }
-
-  // --- ending
-
-  /// Ends so that the peer can still read our answer: closing with unread input would reset the connection and the
-  /// kernel of the peer would throw the answer away.
-  void leave() {
-    phase_ = Phase::kLeaving;
-    if (edge_.stopping() && !unread_input_ && !tls_) return close();
-    expire_in(kGoodbye);
-    error_code ignored;
-    if (!unread_input_ && tls_) {
-      tls_->async_shutdown([self = shared_from_this()](error_code) { self->close(); });
-      return;
-    }
-    if (!tls_) socket_.shutdown(tcp::socket::shutdown_send, ignored);
-    discard();
-  }
-
-  void discard() {
-    buffer_.clear();
-    async_read_some(buffer_.prepare(kFirstRead), [self = shared_from_this()](error_code ended, size_t) {
-      if (self->phase_ == Phase::kClosed) return;
-      if (ended) return self->close();
-      self->discard();
-    });
-  }
-
-  // --- plain or TLS
-
-  template <class Buffer, class Done>
-  void async_read_some(const Buffer& into, Done done) {
-    if (tls_)
-      tls_->async_read_some(into, std::move(done));
-    else
-      socket_.async_read_some(into, std::move(done));
-  }
-
-  template <class Buffers, class Done>
-  void async_write(const Buffers& from, Done done) {
-    // Every piece that the peer takes renews its time: a slow reader of a large body is fine, a stuck one is not.
-    auto renew = [self = shared_from_this()](const error_code& failed, size_t) -> size_t {
-      if (failed) return 0;
-      if (self->phase_ == Phase::kWriting) self->expire_in(self->edge_.options().read_timeout);
-      return kBodyRead;
-    };
-    if (tls_)
-      asio::async_write(*tls_, from, std::move(renew), std::move(done));
-    else
-      asio::async_write(socket_, from, std::move(renew), std::move(done));
-  }
-
-  Edge& edge_;
-  tcp::socket socket_;
-  std::optional<asio::ssl::stream<tcp::socket&>> tls_;
-  asio::steady_timer timer_;
-  asio::steady_timer delay_;
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
-  bool timer_armed_ = false;
-  Phase phase_ = Phase::kHandshake;
-  beast::flat_buffer buffer_;
-  std::optional<Parser> parser_;
-  std::string remote_address_;
-  std::string out_head_;
-  std::string out_body_;
-  bool checked_head_ = false;
-  bool keep_alive_ = true;
-  bool head_request_ = false;
-  bool http_1_0_ = false;
-  bool timed_out_ = false;
-  bool unread_input_ = false;
-  bool cut_ = false;
-};
-
-Status Edge::load_certificate() {
-  if (options_.tls_certificate.empty()) return {};
-  error_code failed;
-  tls_.emplace(asio::ssl::context::tls_server);
-  SSL_CTX_set_min_proto_version(tls_->native_handle(), TLS1_2_VERSION);
-  SSL_CTX_set_mode(tls_->native_handle(), SSL_MODE_RELEASE_BUFFERS);
-  tls_->use_certificate_chain(asio::buffer(options_.tls_certificate), failed);
-  if (failed)
-    return fail(ErrorKind::kInvalid, "server.bad-certificate",
-                fmt::format("the TLS certificate cannot be used: {}; give a PEM chain", failed.message()));
-  tls_->use_private_key(asio::buffer(options_.tls_key), asio::ssl::context::pem, failed);
-  if (failed || SSL_CTX_check_private_key(tls_->native_handle()) != 1)
-    return fail(ErrorKind::kInvalid, "server.bad-certificate",
-                fmt::format("the TLS key cannot be used: {}; give the PEM key that belongs to the certificate",
-                            failed ? failed.message() : "it does not belong to the certificate"));
-  return {};
-}
-
-Status Edge::open() {
-  TRY(load_certificate());
   error_code failed;
   const asio::ip::address address = asio::ip::make_address(options_.address, failed);
   if (failed)
@@ -446,16 +94,23 @@ Status Edge::open() {
   if (!failed) acceptor_.bind(endpoint, failed);
   if (!failed) acceptor_.listen(asio::socket_base::max_listen_connections, failed);
   if (failed) {
-    const bool ours = failed == asio::error::address_in_use;
-    return fail(ErrorKind::kUnavailable, ours ? "server.port-taken" : "server.cannot-listen",
-                fmt::format("cannot listen on {} port {}: {}{}", options_.address, options_.port, failed.message(),
-                            ours ? "; another program has the port, choose a different one" : ""));
+    const bool taken = failed == asio::error::address_in_use;
+    const char* remedy =
+        taken ? "; another program has the port, choose a different one"
+        : failed == asio::error::access_denied
+            ? "; ports below 1024 need the right CAP_NET_BIND_SERVICE, choose another or put a proxy before it"
+        : failed == boost::system::errc::address_not_available
+            ? "; this machine has no such address, use one of its own, 0.0.0.0 or ::"
+            : "";
+    return fail(
+        ErrorKind::kUnavailable, taken ? "server.port-taken" : "server.cannot-listen",
+        fmt::format("cannot listen on {} port {}: {}{}", options_.address, options_.port, failed.message(), remedy));
   }
   port_ = acceptor_.local_endpoint().port();
   return {};
 }
 
-void Edge::run() {
+void Listener::run() {
   pool_ = std::make_unique<HandlerPool>(options_.handler_threads, options_.queue);
   accept();
   io_thread_ = std::thread([this] {
@@ -470,12 +125,12 @@ void Edge::run() {
   });
 }
 
-void Edge::accept() {
+void Listener::accept() {
   acceptor_.async_accept([this](error_code failed, tcp::socket socket) {
     if (stopping_) return;
     if (!failed) {
-      accepted(std::move(socket));
-      return accept();
+      accept();  // first: whatever happens to this one, the next one is accepted
+      return accepted(std::move(socket));
     }
     if (failed == asio::error::connection_aborted) return accept();
     spdlog::warn("http server: cannot accept a connection: {}", failed.message());
@@ -486,32 +141,53 @@ void Edge::accept() {
   });
 }
 
-void Edge::accepted(tcp::socket socket) {
-  if (sessions_.size() >= static_cast<size_t>(std::max(1, options_.max_connections))) {
-    error_code ignored;
-    if (!tls_) {
-      static constexpr std::string_view kFull =
-          "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-      socket.non_blocking(true, ignored);
-      socket.write_some(asio::buffer(kFull), ignored);
-      socket.shutdown(tcp::socket::shutdown_send, ignored);
-    }
-    return;
-  }
-  auto session = std::make_shared<Session>(*this, std::move(socket));
-  sessions_.insert(session.get());
-  session->start();
+void Listener::accepted(tcp::socket socket) {
+  error_code gone;
+  const tcp::endpoint from = socket.remote_endpoint(gone);
+  if (gone) return;
+  const AddressBlock who(from.address());
+  if (connections_.size() >= static_cast<size_t>(std::max(1, options_.max_connections)) || !addresses_.take(who))
+    return turn_away(std::move(socket));
+  auto connection = open_connection(*this, std::move(socket), from, tls_);
+  connections_.insert(connection.get());
+  connection->start();
 }
 
-void Edge::remove(Session* session) {
-  sessions_.erase(session);
-  if (!stopping_ || !sessions_.empty()) return;
+/// Over a limit. A TLS client would have to be given a handshake to be told so; it sees the connection end.
+void Listener::turn_away(tcp::socket socket) {
+  if (tls_) return;
+  ServerResponse full = problem(503, "Service Unavailable", "too many connections");
+  full.headers.push_back({"Retry-After", "1"});
+  const std::string date = format_http_date(real_clock().system_now());
+  const std::string text = response_head(full, {.reason = "Service Unavailable",
+                                                .date = date,
+                                                .keep_alive = false,
+                                                .security_headers = options_.security_headers}) +
+                           full.body;
+  error_code ignored;
+  socket.non_blocking(true, ignored);
+  socket.write_some(asio::buffer(text), ignored);
+  socket.shutdown(tcp::socket::shutdown_send, ignored);
+}
+
+void Listener::ended(Connection& connection, const AddressBlock& from) {
+  connections_.erase(&connection);
+  addresses_.give(from);
+  if (!stopping_ || !connections_.empty()) return;
   std::scoped_lock lock(mutex_);
   drained_ = true;
   drained_changed_.notify_all();
 }
 
-ServerResponse Edge::handle(const ServerRequest& request) noexcept {
+Status Listener::use_certificate(const TlsMaterial& material) {
+  if (options_.tls_certificate.empty())
+    return fail(ErrorKind::kInvalid, "server.bad-certificate", "this listener was started without TLS");
+  TRY_ASSIGN(TlsContext fresh, make_tls_context(material));
+  asio::post(io_, [this, fresh = std::move(fresh)]() mutable { tls_.swap(fresh); });
+  return {};
+}
+
+ServerResponse Listener::handle(const ServerRequest& request) noexcept {
   try {
     return handler_(request);
   } catch (const std::exception& e) {
@@ -523,7 +199,7 @@ ServerResponse Edge::handle(const ServerRequest& request) noexcept {
   return problem(500, "Internal Server Error", "the request failed inside the server; its log says more");
 }
 
-void Edge::stop(Span drain) {
+void Listener::stop(Span drain) {
   std::scoped_lock one_at_a_time(stop_mutex_);
   if (std::exchange(stopped_, true) || !io_thread_.joinable()) return;
   asio::post(io_, [this] {
@@ -531,10 +207,10 @@ void Edge::stop(Span drain) {
     error_code ignored;
     acceptor_.close(ignored);
     accept_pause_.cancel();
-    const auto now_open = sessions_;  // close() may end sessions while we go through them
-    for (Session* session : now_open)
-      if (sessions_.contains(session)) session->wind_up();
-    if (!sessions_.empty()) return;
+    const auto now_open = connections_;  // close() may end sessions while we go through them
+    for (Connection* connection : now_open)
+      if (connections_.contains(connection)) connection->wind_up();
+    if (!connections_.empty()) return;
     std::scoped_lock lock(mutex_);
     drained_ = true;
     drained_changed_.notify_all();
@@ -544,9 +220,9 @@ void Edge::stop(Span drain) {
     drained_changed_.wait_for(lock, drain, [this] { return drained_; });
   }
   asio::post(io_, [this] {
-    const auto now_open = sessions_;
-    for (Session* session : now_open)
-      if (sessions_.contains(session)) session->close();
+    const auto now_open = connections_;
+    for (Connection* connection : now_open)
+      if (connections_.contains(connection)) connection->close();
   });
   pool_->stop();
   asio::post(io_, [this] { work_.reset(); });
@@ -556,8 +232,8 @@ void Edge::stop(Span drain) {
 }  // namespace
 
 struct Server::Impl {
-  Impl(ServerOptions options, Handler handler) : edge(std::move(options), std::move(handler)) {}
-  Edge edge;
+  Impl(ServerOptions options, Handler handler) : listener(std::move(options), std::move(handler)) {}
+  Listener listener;
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -565,12 +241,13 @@ Server::~Server() { stop(); }
 
 Result<std::unique_ptr<Server>> Server::start(ServerOptions options, Handler handler) {
   auto impl = std::make_unique<Impl>(std::move(options), std::move(handler));
-  TRY(impl->edge.open());
-  impl->edge.run();
+  TRY(impl->listener.open());
+  impl->listener.run();
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
-uint16_t Server::port() const { return impl_->edge.port(); }
-void Server::stop(std::chrono::milliseconds drain) { impl_->edge.stop(drain); }
+Status Server::use_certificate(const TlsMaterial& material) { return impl_->listener.use_certificate(material); }
+uint16_t Server::port() const { return impl_->listener.port(); }
+void Server::stop(std::chrono::milliseconds drain) { impl_->listener.stop(drain); }
 
 }  // namespace twinstep::http
