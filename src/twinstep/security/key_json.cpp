@@ -73,7 +73,7 @@ json::object to_json(const MadeKey& made, SystemTime now) {
 
 Result<Millis> parse_span(std::string_view text, std::string_view what) {
   auto span = parse_duration(text);
-  if (!span) return fail_within(std::move(span), what);
+  if (!span) return fail(ErrorKind::kInvalid, "key.time", fmt::format("{}: {}", what, span.error().what));
   return *span;
 }
 

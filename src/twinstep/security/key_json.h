@@ -16,7 +16,7 @@ json::object to_json(const MadeKey& made, SystemTime now);
 Result<NewKey> new_key_of(const json::object& body);
 json::object to_json(const NewKey& wanted);
 
-/// "30m", "24h", "90d"; a life or an overlap.
+/// "30m", "24h", "90d"; a life or an overlap. Errors  kInvalid "key.time".
 Result<Millis> parse_span(std::string_view text, std::string_view what);
 
 }  // namespace twinstep::security
