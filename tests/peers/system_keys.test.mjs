@@ -2,9 +2,10 @@
 // listener does that has none.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createSign, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { request } from 'node:http';
+import { createServer } from 'node:https';
 import { createInterface } from 'node:readline';
 import { describe } from 'node:test';
 import { freePort, scene, until } from './lib.mjs';
@@ -102,7 +103,7 @@ describe('keys', { concurrency: 2 }, () => {
     t.after(daemon.stop);
     const keys = {};
     for (const scope of ['events', 'facade', 'read', 'operate', 'admin']) keys[scope] = await create(s, scope, '--scope', scope);
-    await reaches('keys are needed', `${daemon.address}/api/v1/links`, bearer(keys.read), 200);
+    await reaches('keys are needed', `${daemon.address}/api/v1/links`, {}, 401);
     await reaches('all are known', `${daemon.address}/api/v1/keys`, bearer(keys.admin), 200);
     const description = JSON.parse((await ask(`${daemon.address}/openapi.json`, { headers: bearer(keys.read) })).body);
     const routes = [['POST', hook, 'events'], ['OPTIONS', hook, 'events'], ['GET', '/healthz', 'read'], ['GET', '/readyz', 'read'],
@@ -265,6 +266,51 @@ describe('keys', { concurrency: 2 }, () => {
     await s.runs(0, ['key', 'revoke', 'grid']);
     await until('it is revoked', async () => (await deliver(`?code=${next}`, 'e6')) === 503, 10);
     assert.equal(await deliver(`?code=${key.slice(0, 17)}${'A'.repeat(43)}`, 'e7'), 401);
+  });
+
+  scene('Event Grid\'s tokens open the webhook, and nothing else', registry, async (s, t) => {
+    const tenant = 'ab1f708d-50f6-404c-a006-d71b2ac7a606';
+    const audience = '018b2aca-ae48-4d53-9d1c-3b5f4b6d8f51';
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=issuer', '-addext', 'subjectAltName=IP:127.0.0.1',
+      '-keyout', s.path('issuer.key'), '-out', s.path('issuer.pem')], { stdio: 'ignore' });
+    let base;
+    const issuer = createServer({ key: readFileSync(s.path('issuer.key')), cert: readFileSync(s.path('issuer.pem')) }, (question, answer) => {
+      const documents = {
+        [`/${tenant}/v2.0/.well-known/openid-configuration`]: { issuer: `${base}/${tenant}/v2.0`, jwks_uri: `${base}/${tenant}/keys` },
+        [`/${tenant}/keys`]: { keys: [{ ...publicKey.export({ format: 'jwk' }), use: 'sig', kid: 'one' }] },
+      };
+      answer.statusCode = documents[question.url] ? 200 : 404;
+      answer.end(JSON.stringify(documents[question.url] ?? {}));
+    });
+    await new Promise((resolve) => { issuer.listen(0, '127.0.0.1', resolve); });
+    t.after(() => issuer.close());
+    base = `https://127.0.0.1:${issuer.address().port}`;
+    const token = (claims, header = {}) => {
+      const now = Math.floor(Date.now() / 1000);
+      const text = [{ alg: 'RS256', typ: 'JWT', kid: 'one', ...header }, { aud: audience, iss: `${base}/${tenant}/v2.0`, tid: tenant, ver: '2.0',
+        azp: '4962773b-9cdb-44cf-a8bf-237846a00ab7', sub: 'grid', oid: 'grid', nbf: now - 60, iat: now - 60, exp: now + 3600, ...claims }]
+        .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
+      return `${text}.${createSign('RSA-SHA256').update(text).sign(privateKey, 'base64url')}`;
+    };
+    s.write('both.pem', s.sim.ca + readFileSync(s.path('issuer.pem'), 'utf8'));
+    s.write('more.yaml', `serve: {webhook: {entra: {tenant: ${tenant}, audience: ${audience}, authority: "${base}"}}}\n`);
+    const daemon = await serveAt(s, `0.0.0.0:${await freePort()}`, { TWINSTEP_CA_FILE: s.path('both.pem') }, ['--config', s.path('more.yaml')]);
+    t.after(daemon.stop);
+    assert.equal(daemon.where.publicListener, undefined, 'trust is enough to listen for others');
+    const deliver = (headers) => ask(`http://127.0.0.2:${daemon.where.listen}${hook}`, { method: 'POST', body: JSON.stringify(event('e1')),
+      headers: { 'aeg-event-type': 'Notification', ...headers } });
+    const good = token({});
+    const taken = await deliver(bearer(good));
+    assert.equal(taken.status, 200, taken.body);
+    assert.equal((await deliver({})).status, 401);
+    assert.equal((await deliver(bearer(token({ aud: 'another' })))).status, 401);
+    assert.equal((await deliver(bearer(token({}, { alg: 'none' })))).status, 401);
+    assert.equal((await deliver(bearer(token({ exp: Math.floor(Date.now() / 1000) - 3600 })))).status, 503, 'the next delivery brings a fresh one');
+    assert.equal((await ask(`${daemon.address}/api/v1/links`, { headers: bearer(good) })).status, 401);
+    assert.equal((await ask(`${daemon.address}/api/v1/links`)).status, 401, 'also from this machine');
+    await daemon.stop();
+    assert.ok(!daemon.output().includes(good.slice(-40)), 'no token in the log');
   });
 
   scene('config check says what is wrong with store_key', registry, async (s) => {

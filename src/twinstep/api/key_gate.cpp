@@ -261,12 +261,11 @@ Authenticator::Admitted Authenticator::by_token(const http::ServerRequest& reque
 
 Authenticator::Admitted Authenticator::enter(const http::ServerRequest& request, Scope scope,
                                              const security::CachedKeyPtr& key, Principal who) {
-  if (TokenBucket* bucket = key->use->bucket.get();
-      bucket != nullptr && !bucket->acquire(1, {clock_.steady_now(), {}})) {
+  if (const auto wait = key->use->take(); wait.count() > 0) {
     ++limited_;
-    const auto wait = std::chrono::ceil<Millis>(bucket->wait_for(1));
     return tl::unexpected(with_retry(
-        problem(429, "auth.rate", fmt::format("the key '{}' may ask {} times", who.name, key->key.rights.rate)), wait));
+        problem(429, "auth.rate", fmt::format("the key '{}' asks more often than {}", who.name, key->key.rights.rate)),
+        std::chrono::ceil<Millis>(wait)));
   }
   if (!who.has(scope))
     return tl::unexpected(refuse(

@@ -180,6 +180,7 @@ TEST_F(KeyGateTest, TheWebhookRefusesForGoodOnlyWhatCanNeverSucceed) {
 
 TEST_F(KeyGateTest, AnUnknownKeyAtTheWebhookIsToldSoOnlyAfterALookIntoTheStore) {
   ready("one", {Scope::kRead});
+  clock.advance(Millis{500});
   EXPECT_EQ(admit(bearer(unknown), Scope::kEvents).status, 503) << "read just before the request came";
   clock.advance(seconds{2});
   EXPECT_EQ(admit(bearer(unknown), Scope::kEvents).status, 401);

@@ -23,6 +23,14 @@ bool equal(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+std::chrono::nanoseconds KeyUse::take() {
+  if (!bucket) return {};
+  std::scoped_lock lock(mutex);
+  const auto wait = bucket->wait_for(1);
+  if (wait.count() == 0) (void)bucket->acquire(1, {});  // it is there, and nobody else takes from this bucket
+  return wait;
+}
+
 void KeyCache::open(store::Database& database) {
   std::scoped_lock lock(mutex_);
   database_ = &database;

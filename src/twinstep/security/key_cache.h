@@ -16,9 +16,13 @@ namespace twinstep::security {
 
 /// A key in memory, with what its requests have used up. The same for as long as the process lives.
 struct KeyUse {
-  std::unique_ptr<TokenBucket> bucket;  ///< null without a rate
   std::string rate;                     ///< that the bucket is of
   std::atomic<int64_t> last{0};         ///< microseconds since 1970; 0 = not since the start
+  std::mutex mutex;                     ///< guards the bucket from one look to the taking
+  std::unique_ptr<TokenBucket> bucket;  ///< null without a rate
+
+  /// Takes one request from the rate. Gives how long to wait before the next try when none is left; 0 = taken.
+  std::chrono::nanoseconds take();
 };
 struct CachedKey {
   Key key;

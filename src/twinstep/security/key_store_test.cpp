@@ -208,12 +208,19 @@ TEST_F(KeyCacheTest, WhatAKeyHasUsedUpSurvivesAnotherRead) {
   rights.rate = "1/s";
   const MadeKey made = make("tp", rights);
   ASSERT_TRUE(cache.refresh({}));
-  const auto bucket = [&] { return look_up(made.text).key->use->bucket.get(); };
-  ASSERT_TRUE(bucket()->acquire(1, {clock.steady_now(), {}}));
+  const auto take = [&] { return look_up(made.text).key->use->take(); };
+  EXPECT_EQ(take(), Millis{0});
   ASSERT_TRUE(cache.refresh({}));
-  EXPECT_FALSE(bucket()->acquire(1, {clock.steady_now(), {}}));
+  EXPECT_EQ(take(), seconds{1});
   clock.advance(seconds{1});
-  EXPECT_TRUE(bucket()->acquire(1, {clock.steady_now(), {}}));
+  EXPECT_EQ(take(), Millis{0});
+}
+
+TEST(KeyUse, TakesByAClockThatNeverStandsStill) {
+  KeyUse use;
+  use.bucket = std::make_unique<TokenBucket>(0.001, 3, real_clock());
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(use.take(), Millis{0});
+  EXPECT_GT(use.take(), seconds{100});
 }
 
 TEST_F(KeyCacheTest, TheLatestUseWins) {
