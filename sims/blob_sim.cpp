@@ -127,6 +127,7 @@ int BlobSim::authorize(const ServerRequest& request, const Target& target, std::
   if (!request.header("Authorization").empty()) {
     if (std::string_view bearer = request.header("Authorization"); bearer.starts_with("Bearer ")) {
       bearer.remove_prefix(7);
+      if (request.header("x-ms-version").empty()) return 403;  // tokens are known from a version on
       code = "AuthorizationPermissionMismatch";
       std::scoped_lock lock(mutex_);
       return bearers_.contains(std::string(bearer)) ? 0 : 403;

@@ -51,6 +51,55 @@ TEST_F(HubTest, ABearerTokenIsLetInOnlyWhenItIsTheIssuedOne) {
   EXPECT_EQ(status(hub, "Bearer "), 401);
 }
 
+TEST_F(HubTest, PoliciesOfOnesOwnHaveTheRightsThatTheyNameOnly) {
+  IotHubSimOptions o = options();
+  o.policies["sync"] = {"RegistryRead", "ServiceConnect"};
+  IotHubSim own(o, clock, direct);
+  const auto status = [&](const char* method, const std::string& path, const std::string& policy) {
+    return own
+        .handle(make_request(method, path, "api-version=2021-04-12",
+                             {{"Host", kHost}, {"Authorization", token(policy)}, {"If-Match", "*"}}))
+        .status;
+  };
+  EXPECT_EQ(status("GET", "/devices/none", "sync"), 404);
+  EXPECT_EQ(status("GET", "/twins/none", "sync"), 404);
+  EXPECT_EQ(status("DELETE", "/devices/none", "sync"), 401);
+  EXPECT_EQ(status("GET", "/devices/none", "other"), 401);
+}
+
+TEST_F(HubTest, ATokenMayDoWhatTheRolesOfItsIdentityAllow) {
+  struct Row {
+    const char *method, *path, *body;
+    std::set<std::string> roles;
+  };
+  const std::vector<Row> rows{
+      {"GET", "/devices/none", "", {"contributor", "reader", "registry"}},
+      {"DELETE", "/devices/none", "", {"contributor", "registry"}},
+      {"PUT", "/devices/none", R"({"deviceId":"none"})", {"contributor", "registry"}},
+      {"POST", "/devices", R"([{"id":"none","importMode":"delete"}])", {"contributor", "registry"}},
+      {"GET", "/twins/none", "", {"contributor", "reader", "twin"}},
+      {"PATCH", "/twins/none", R"({"tags":{}})", {"contributor", "twin"}},
+      {"POST", "/devices/query", R"({"query":"SELECT * FROM devices"})", {"contributor", "reader", "twin"}},
+      {"GET", "/jobs", "", {"contributor", "reader"}},
+      {"POST", "/jobs/create", "{}", {"contributor"}},
+      {"DELETE", "/jobs/none", "", {"contributor"}},
+      {"GET", "/statistics/devices", "", {"contributor", "reader"}},
+  };
+  EXPECT_TRUE(role_actions("owner").empty()) << "the roles of the subscription allow nothing here";
+  for (const std::string role : {"contributor", "reader", "registry", "twin"}) {
+    IotHubSimOptions o = options();
+    o.bearer_token = "issued";
+    o.bearer_actions = role_actions(role);
+    IotHubSim entra(o, clock, direct);
+    for (const Row& row : rows) {
+      auto request = make_request(row.method, row.path, "api-version=2021-04-12",
+                                  {{"Host", kHost}, {"Authorization", "Bearer issued"}, {"If-Match", "*"}});
+      request.body = row.body;
+      EXPECT_EQ(entra.handle(request).status != 401, row.roles.contains(role)) << role << row.method << row.path;
+    }
+  }
+}
+
 TEST_F(HubTest, TheApiVersionMustBeKnown) {
   for (const char* query : {"", "api-version=1999-01-01"}) {
     const auto r = hub.handle(make_request("GET", "/devices/d", query, {{"Host", kHost}, {"Authorization", token()}}));

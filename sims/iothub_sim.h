@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -18,7 +19,11 @@ namespace twinstep::sims {
 struct IotHubSimOptions {
   std::string name = "examplehub.azure-devices.net";
   std::string policy_key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";  ///< of every built-in policy
-  std::string bearer_token;  ///< Entra token that is let in with every right; empty = none
+  std::map<std::string, std::set<std::string>> policies;                    ///< more policies, with their rights
+  std::string bearer_token;  ///< Entra token that is let in; empty = none
+  /// Data actions that its identity has, below Microsoft.Devices/IotHubs/ ("devices/read"); empty = all. See
+  /// role_actions().
+  std::set<std::string> bearer_actions;
   /// What identity-based jobs present to the storage: this as the system-assigned identity, see identity_bearer().
   std::string identity_token;
   std::string tier = "S1";  ///< F1, B1 to B3, S1 to S3
@@ -37,6 +42,10 @@ struct IotHubSimOptions {
 
 /// The Bearer token of one of the hub's identities: the system-assigned one, or `user_assigned` (a resource id).
 std::string identity_bearer(const std::string& identity_token, const std::string& user_assigned);
+
+/// The data actions of a built-in role: "contributor", "reader", "registry", "twin"; empty for another name.
+/// Source  azure.md 1.2
+std::set<std::string> role_actions(std::string_view role);
 
 /// An IoT Hub's service API: identities, modules, twins, bulk updates, queries, statistics and import/export jobs.
 /// Strict where the service is strict, and unkind where its behaviour is not settled.
@@ -94,7 +103,9 @@ class IotHubSim {
 
   http::ServerResponse route(const http::ServerRequest& request);
   http::ServerResponse refuse(const HubError& error) const;
-  std::optional<HubError> authorize(const http::ServerRequest& request, std::string_view right) const;
+  /// `actions` are what an Entra identity needs for it, all of them.
+  std::optional<HubError> authorize(const http::ServerRequest& request, std::string_view right,
+                                    const std::set<std::string>& actions) const;
   /// Takes tokens; the answer's delay, or the refusal.
   Answer<std::chrono::nanoseconds> take(const std::string& bucket, double tokens);
   http::ServerResponse device_call(const http::ServerRequest& r, const std::string& id);

@@ -30,12 +30,33 @@ struct Settings {
   bool no_throttle = false;
   int lag_ms = 2000, ghost_s = 1500, hub_skew_s = 0, thingpark_skew_s = 0, job_queue_ms = 1000, job_duration_ms = 2000;
   std::vector<std::string> faults, identities{"system"};
+  std::vector<std::string> policies, entra_roles;
   std::string storage_ca, event_ca;
   std::vector<std::string> subscribe;
   bool event_tags = false;
   IotHubSimOptions hub;
   ThingParkSimOptions thingpark;
 };
+
+/// "sync=RegistryRead+ServiceConnect" goes into the hub's policies.
+Status add_policy(const std::string& text, IotHubSimOptions& hub) {
+  static const std::set<std::string> kRights{"RegistryRead", "RegistryWrite", "ServiceConnect", "DeviceConnect"};
+  const size_t equals = text.find('=');
+  const auto bad = [&] {
+    return fail(ErrorKind::kInvalid, "sim.policy",
+                fmt::format("--policy {}: say NAME=RIGHT+RIGHT with rights of {}", text, fmt::join(kRights, ", ")));
+  };
+  if (equals == 0 || equals == std::string::npos) return bad();
+  auto& rights = hub.policies[text.substr(0, equals)];
+  for (size_t from = equals + 1; from <= text.size();) {
+    const size_t end = std::min(text.find('+', from), text.size());
+    const std::string right = text.substr(from, end - from);
+    if (!kRights.contains(right)) return bad();
+    rights.insert(right);
+    from = end + 1;
+  }
+  return {};
+}
 
 /// The same seed makes the same two registries.
 void seed(const Settings& s, IotHubSim& hub, ThingParkSim& thingpark) {
@@ -95,11 +116,15 @@ int run(Settings s) {
   s.hub.job_duration = std::chrono::milliseconds{s.job_duration_ms};
   s.thingpark.clock_skew = std::chrono::seconds{s.thingpark_skew_s};
   if (s.hub.identity_token.empty()) s.hub.identity_token = Rng::real().hex_id();
+  for (const std::string& text : s.policies)
+    if (auto good = add_policy(text, s.hub); !good) return complain(good.error());
+  for (const std::string& role : s.entra_roles) s.hub.bearer_actions.merge(role_actions(role));
   BlobSim blobs(BlobSimOptions{}, clock);
   const auto grant = [&](const std::vector<std::string>& identities) {
     std::set<std::string> bearers;
     for (const std::string& name : identities)
       bearers.insert(identity_bearer(s.hub.identity_token, name == "system" ? std::string{} : name));
+    if (!s.hub.bearer_token.empty()) bearers.insert(s.hub.bearer_token);
     blobs.grant(std::move(bearers));
   };
   grant(s.identities);
@@ -262,7 +287,11 @@ int main(int argc, char** argv) {
       "as for the control API; the handshake is repeated until it is there; may be repeated");
   app.add_flag("--event-tags", s.event_tags, "events of created devices hold the tags that came with them");
   app.add_option("--event-ca", s.event_ca, "PEM file that deliveries of events trust instead of the system's");
-  app.add_option("--entra-token", s.hub.bearer_token, "a Bearer token that the hub accepts");
+  app.add_option("--policy", s.policies,
+                 "another shared access policy as NAME=RIGHT+RIGHT, with the key of the others; may be repeated");
+  app.add_option("--entra-token", s.hub.bearer_token, "a Bearer token that the hub and its storage accept");
+  app.add_option("--entra-role", s.entra_roles, "a role at the hub of whoever has that token; without one: all")
+      ->check(CLI::IsMember({"contributor", "reader", "registry", "twin"}));
   app.add_flag("!--end-empty", s.thingpark.end_is_404, "ThingPark ends its list with [] instead of 404");
   app.add_option("--thingpark-rate", s.thingpark.rate_per_second, "calls per second before 429, 0 = any");
   app.add_option("--duplicate-status", s.thingpark.duplicate_status, "ThingPark's answer to an EUI that exists")

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { request as httpRequest } from 'node:http';
+import { createServer as createHttpServer, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { createRequire } from 'node:module';
 import { createConnection, createServer } from 'node:net';
@@ -167,21 +167,68 @@ function azuriteConnection(port, protocol = 'http') {
     `BlobEndpoint=${protocol}://127.0.0.1:${port}/${azuriteAccount};`;
 }
 
+/// What Azurite takes for a token of Entra ID: it looks at the claims, not at the signature.
+export function tokenForStorage(lifetime, aud = 'https://storage.azure.com') {
+  const now = Math.floor(Date.now() / 1000);
+  const part = (claims) => Buffer.from(JSON.stringify(claims)).toString('base64url');
+  const claims = { aud, iss: 'https://sts.windows.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/', iat: now - 600, nbf: now - 600, exp: now + lifetime };
+  return `${part({ alg: 'RS256', typ: 'JWT' })}.${part(claims)}.${part('signed')}`;
+}
+
+/// Files of a certificate for this machine and of its key, made now.
+export async function makeCertificate(folder, name) {
+  const [certificate, key] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)];
+  const made = await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+    '-days', '2', '-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', certificate]);
+  assert.equal(made.code, 0, made.stderr);
+  return { certificate, key };
+}
+
+/// Gives tokens as the metadata service of a virtual machine does (variables.AZURE_POD_IDENTITY_AUTHORITY_HOST), and as
+/// Entra ID does for a client secret (AZURE_AUTHORITY_HOST). `tokens` are by audience; `asked` keeps the audiences asked for.
+export async function startIdentity(tokens) {
+  const asked = [];
+  const server = createHttpServer((request, response) => {
+    let body = '';
+    request.on('data', (data) => { body += data; });
+    request.on('end', () => {
+      const url = new URL(request.url, 'http://here');
+      const form = new URLSearchParams(body);
+      const answer = (status, value) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+      const byForm = url.pathname.endsWith('/oauth2/v2.0/token');
+      if (!byForm && request.headers.metadata !== 'true') return answer(400, { error: 'bad_request_102' });
+      if (byForm && form.get('client_secret') !== 'hush-hush') return answer(401, { error: 'invalid_client', error_codes: [7000215] });
+      const audience = byForm ? form.get('scope').replace(/\/\.default$/, '') : url.searchParams.get('resource');
+      asked.push(audience);
+      if (!tokens[audience]) return answer(400, { error: 'invalid_resource' });
+      return answer(200, { token_type: 'Bearer', expires_in: '3599', access_token: tokens[audience] });
+    });
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  return { asked, url: `http://127.0.0.1:${server.address().port}`, stop: () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); }) };
+}
+
 /// Azurite's blob service in memory. `tls` has the files of a certificate and its key; Azurite takes Bearer tokens then.
-export async function startAzurite({ port = 0, tls } = {}) {
+/// `account` has name and key of an account instead of the one that everybody knows.
+export async function startAzurite({ port = 0, tls, account } = {}) {
   peer('azurite/package.json');
   const azurite = await start(process.execPath,
     [join(here, 'node_modules/azurite/dist/src/blob/main.js'), '--inMemoryPersistence', '--disableTelemetry',
       '--skipApiVersionCheck', '--silent', '--blobHost', '127.0.0.1', '--blobPort', String(port),
       ...(tls ? ['--cert', tls.certificate, '--key', tls.key, '--oauth', 'basic'] : [])],
-    (line) => line.includes('successfully listens'));
+    (line) => line.includes('successfully listens'),
+    account ? { env: { ...process.env, AZURITE_ACCOUNTS: `${account.name}:${account.key}` } } : {});
   const listens = /:(\d+)\b/.exec(azurite.line.slice(azurite.line.indexOf('//')))[1];
-  return { ...azurite, connectionString: azuriteConnection(listens, tls ? 'https' : 'http') };
+  const protocol = tls ? 'https' : 'http';
+  const { name, key } = account ?? { name: azuriteAccount, key: azuriteKey };
+  const endpoint = `${protocol}://127.0.0.1:${listens}/${name}`;
+  return { ...azurite, endpoint,
+    connectionString: `DefaultEndpointsProtocol=${protocol};AccountName=${name};AccountKey=${key};BlobEndpoint=${endpoint};` };
 }
 
-/// An account SAS for an hour: everything that blobs and containers know.
-export function azuriteSignature() {
-  const [rights, services, types, version] = ['rwdlac', 'b', 'sco', '2021-12-02'];
+/// An account SAS for an hour: everything that blobs and containers know, unless it is said.
+export function azuriteSignature(rights = 'rwdlac') {
+  const [services, types, version] = ['b', 'sco', '2021-12-02'];
   const expiry = `${new Date(Date.now() + 3600e3).toISOString().slice(0, 19)}Z`;
   const text = [azuriteAccount, rights, services, types, '', expiry, '', '', version, '', ''].join('\n');
   const signature = createHmac('sha256', Buffer.from(azuriteKey, 'base64')).update(text).digest('base64');

@@ -206,7 +206,7 @@ describe('system', { concurrency: 3 }, () => {
   scene('a policy without a right is named by check', registry, async (s) => {
     const ended = await s.runs(1, ['check'], { iothub: s.variables.iothub.replace('iothubowner', 'registryRead') });
     assert.match(ended.stdout, /ok +hub default: read devices/);
-    assert.match(ended.stdout, /write devices/);
+    assert.match(ended.stdout, /FAIL +hub default: change devices/);
     assert.match(ended.stdout, /RegistryWrite/);
   });
 

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe } from 'node:test';
-import { azuriteSignature, containersOf, developmentStorage, orphans, run, scene, startAzurite, until } from './lib.mjs';
+import { azuriteSignature, containersOf, developmentStorage, makeCertificate, orphans, scene, startAzurite, startIdentity, tokenForStorage, until } from './lib.mjs';
 
 const fast = ['--time-factor', '60', '--import-rate', '-1'];
 const byJob = { devicesChangeJobThreshold: '0' };
@@ -137,21 +137,10 @@ async function goesThrough(s, config) {
   assert.match((await s.runs(0, ['sync', '--config', config])).stdout, /nothing to do/);
   assert.deepEqual(await s.containers(), []);
 }
-/// What Azurite takes for a token of Entra ID: it looks at the claims, not at the signature.
-function tokenForStorage(lifetime) {
-  const now = Math.floor(Date.now() / 1000);
-  const part = (claims) => Buffer.from(JSON.stringify(claims)).toString('base64url');
-  const claims = { aud: 'https://storage.azure.com', iss: 'https://sts.windows.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/',
-    iat: now - 600, nbf: now - 600, exp: now + lifetime };
-  return `${part({ alg: 'RS256', typ: 'JWT' })}.${part(claims)}.${part('signed')}`;
-}
 /// Arguments of a simulator whose jobs may go to an Azurite over TLS, whose certificate is made here.
 function towardsTls(lifetime) {
   return async (folder) => {
-    const made = await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
-      '-days', '2', '-subj', '/CN=azurite', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', join(folder, 'azurite.key'),
-      '-out', join(folder, 'azurite.pem')]);
-    assert.equal(made.code, 0, made.stderr);
+    await makeCertificate(folder, 'azurite');
     return [...registry(100), '--storage-ca', join(folder, 'azurite.pem'), '--identity-token', tokenForStorage(lifetime)];
   };
 }
@@ -194,5 +183,86 @@ describe("storage by the hub's identity", { concurrency: 3 }, () => {
   scene('Azurite refuses a token that is over', towardsTls(-60), async (s, t) => {
     await azuriteOverTls(s, t);
     await isRefused(s, identityConfig(s));
+  });
+});
+
+const audiences = { hub: 'https://iothubs.azure.net', storage: 'https://storage.azure.com' };
+const hubToken = 'a-token-for-the-hub';
+
+/// A simulated hub that takes a token, whose jobs go to an Azurite over TLS.
+function withoutKeys(...more) {
+  return async (folder, t) => [...(await towardsTls(3600)(folder, t)), '--entra-token', hubToken, ...more];
+}
+/// Neither a key nor a connection string is left, and an identity is there.
+async function onlyAnIdentity(s, t, storageToken = tokenForStorage(3600)) {
+  s.storageCa = readFileSync(s.path('azurite.pem'), 'utf8');
+  const azurite = await startAzurite({ tls: { certificate: s.path('azurite.pem'), key: s.path('azurite.key') } });
+  t.after(azurite.stop);
+  const identity = await startIdentity({ [audiences.hub]: hubToken, [audiences.storage]: storageToken });
+  t.after(identity.stop);
+  s.containers = () => containersOf(azurite.connectionString, s.storageCa);
+  const { iothub } = s.variables;
+  for (const name of Object.keys(s.variables)) if (/^iothub|AzureWebJobsStorage/.test(name)) delete s.variables[name];
+  assert.doesNotMatch(JSON.stringify(s.variables), /AccountKey|SharedAccess/);
+  Object.assign(s.variables, { TWINSTEP_CA_FILE: s.write('both.pem', s.sim.ca + s.storageCa), AZURE_POD_IDENTITY_AUTHORITY_HOST: identity.url });
+  return { azurite, identity, iothub };
+}
+function keylessConfig(s, azurite, entra = 'kind: managed-identity', link = '') {
+  const config = s.thingpark(`deletes: delete${link}`);
+  const text = readFileSync(config, 'utf8');
+  writeFileSync(config, `${text.replace('connection_string: "env:iothub"', `host: "${s.host}", entra: {${entra}}`)
+    .replace('connection_string: "env:AzureWebJobsStorage"', `account: "${azurite.endpoint}", entra: {${entra}}`)}job_threshold: 0\n`);
+  return config;
+}
+
+describe('without any shared key', { concurrency: 3 }, () => {
+  scene('a whole run by managed identity', withoutKeys(), async (s, t) => {
+    const { azurite, identity } = await onlyAnIdentity(s, t);
+    const config = keylessConfig(s, azurite);
+    const shown = await s.runs(0, ['config', 'show', '--config', config]);
+    assert.match(shown.stdout, /storage +https:\/\/127\.0\.0\.1:\d+\/devstoreaccount1 by Entra ID; jobs go by the hub's identity/);
+    await goesThrough(s, config);
+    assert.deepEqual([...new Set(identity.asked)].sort(), [audiences.hub, audiences.storage]);
+    await nobodyUsedTheSimulatorsStorage(s);
+    assert.match((await s.runs(0, ['check', '--config', config])).stdout, /ok +storage: jobs: by the hub's identity/);
+  });
+
+  scene('a run of the daemon', withoutKeys(), async (s, t) => {
+    const { azurite } = await onlyAnIdentity(s, t);
+    const daemon = await s.serve(0, {}, ['--config', keylessConfig(s, azurite, undefined, ', schedule: "*/2 * * * * *"')]);
+    t.after(daemon.stop);
+    await until('the scheduled run', async () => (await jobTypes(s)).includes('import') && (await orphans(s)) === 0, 60);
+    assert.equal((await daemon.stop()).code, 0);
+    await nobodyUsedTheSimulatorsStorage(s);
+  });
+
+  scene('a whole run by client secret', withoutKeys(), async (s, t) => {
+    const { azurite, identity } = await onlyAnIdentity(s, t);
+    Object.assign(s.variables, { AZURE_AUTHORITY_HOST: identity.url, AZURE_TENANT_ID: 'contoso', AZURE_CLIENT_ID: 'twinstep' });
+    s.write('secret', 'hush-hush\n');
+    const ended = await goesThrough(s, keylessConfig(s, azurite, `client_secret: "file:${s.path('secret')}"`));
+    assert.deepEqual([...new Set(identity.asked)].sort(), [audiences.hub, audiences.storage]);
+    return ended;
+  });
+
+  scene("the variables of Azure Functions' own way", withoutKeys(), async (s, t) => {
+    const { azurite, iothub } = await onlyAnIdentity(s, t);
+    Object.assign(s.variables, { iothub, AzureWebJobsStorage__blobServiceUri: azurite.endpoint, AzureWebJobsStorage__credential: 'managedidentity',
+      devicesChangeJobThreshold: '0' });
+    await s.runs(0, ['sync']);
+    assert.deepEqual(await jobTypes(s), ['export', 'import']);
+    assert.deepEqual(await s.containers(), []);
+    await nobodyUsedTheSimulatorsStorage(s);
+  });
+
+  scene('a token for something else is refused by the storage, and the role is named', withoutKeys(), async (s, t) => {
+    const { azurite } = await onlyAnIdentity(s, t, tokenForStorage(3600, 'https://management.azure.com'));
+    const before = await s.ids();
+    const config = keylessConfig(s, azurite);
+    const ended = await s.runs(1, ['sync', '--config', config]);
+    assert.match(ended.stderr, /blob storage devstoreaccount1: create container .*40[13]/);
+    const checked = await s.runs(1, ['check', '--config', config]);
+    assert.match(checked.stdout, /FAIL +storage: make a container.*\n.*Storage Blob Data Contributor/);
+    assert.deepEqual(await s.ids(), before);
   });
 });

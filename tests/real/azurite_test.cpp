@@ -339,5 +339,79 @@ TEST_F(Azurite, TheDevelopmentAccountOfConnectionStringsIsAzurites) {
   EXPECT_EQ(get(*blobs, "b").value(), "x");
 }
 
+/// A token that does not come from anywhere.
+class GivenToken final : public TokenSource {
+ public:
+  explicit GivenToken(std::string value) : value_(std::move(value)) {}
+  Result<AccessToken> token(const Call&) override {
+    return AccessToken{Secret(value_), SteadyTime::max(), SteadyTime::max()};
+  }
+
+ private:
+  const std::string value_;
+};
+
+/// An Azurite that takes Bearer tokens over TLS; it looks at the claims, not at the signature.
+class AzuriteByToken : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* endpoint = std::getenv("AZURITE_TLS_ENDPOINT");
+    const char* ca = std::getenv("AZURITE_CA");
+    const char* token = std::getenv("AZURITE_TOKEN");
+    ASSERT_TRUE(endpoint && ca && token) << "run it with a blob service: ctest -R peers.azurite";
+    auto place = StorageAccount::of_identity(endpoint);
+    ASSERT_TRUE(place) << place.error().what;
+    account = *place;
+    good = token;
+    transport = http::make_transport({.ca_file = ca, .proxy = "-", .user_agent = {}});
+    call.deadline = real_clock().steady_now() + std::chrono::seconds{60};
+  }
+  std::unique_ptr<BlobClient> with(const std::string& token) {
+    return make_blob_client(account, std::make_shared<GivenToken>(token), *transport, real_clock(), rng);
+  }
+
+  StorageAccount account;
+  std::string good;
+  std::unique_ptr<http::Client> transport;
+  Rng rng{std::random_device{}()};
+  Call call;
+};
+
+TEST_F(AzuriteByToken, AnIdentityDoesAllThatJobsNeed) {
+  const auto blobs = with(good);
+  const std::string container = "t" + rng.hex_id();
+  const auto made = blobs->create_container(container, call);
+  ASSERT_TRUE(made) << made.error().what;
+  const std::string content = bytes(9 * kMiB);
+  auto writer = blobs->write_blob(container, "out/devices 1.txt", call);
+  ASSERT_TRUE(writer->write(content));
+  const auto finished = writer->finish();
+  ASSERT_TRUE(finished) << finished.error().what;
+  std::string back;
+  const auto read = blobs->read_blob(
+      container, "out/devices 1.txt",
+      [&](std::string_view piece) -> Status {
+        back += piece;
+        return {};
+      },
+      call);
+  ASSERT_TRUE(read) << read.error().what;
+  EXPECT_TRUE(back == content);
+  EXPECT_THAT(names(blobs->list_blobs(container, "", call).value()), ElementsAre("out/devices 1.txt"));
+  EXPECT_EQ(blobs->list_containers(container, call).value().size(), 1u);
+  ASSERT_TRUE(blobs->delete_blob(container, "out/devices 1.txt", call));
+  EXPECT_EQ(blobs->properties(container, "out/devices 1.txt", call).error().kind, ErrorKind::kNotFound);
+  ASSERT_TRUE(blobs->delete_container(container, call));
+}
+
+TEST_F(AzuriteByToken, ATokenThatIsNoneIsDenied) {
+  for (const std::string& bad : {std::string("nonsense"), good.substr(0, good.find('.')) + ".e30.x"}) {
+    const auto refused = with(bad)->list_containers("", call);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::kDenied) << refused.error().what;
+    EXPECT_THAT(refused.error().what, Not(HasSubstr(bad)));
+  }
+}
+
 }  // namespace
 }  // namespace twinstep::azure

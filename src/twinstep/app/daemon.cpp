@@ -7,6 +7,7 @@
 
 #include "twinstep/app/listeners.h"
 #include "twinstep/app/sd_notify.h"
+#include "twinstep/app/webhook_trust.h"
 #include "twinstep/base/backoff.h"
 #include "twinstep/config/values.h"
 #include "twinstep/security/sealed_store.h"
@@ -48,7 +49,9 @@ Daemon::~Daemon() { stop(); }
 Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Config> config, Clock& clock, Rng& rng) {
   // What the configuration names must be usable before anybody is told that we are here.
   TRY_ASSIGN(const auto remotes, Remotes::open(*config, clock, rng));
+  TRY_ASSIGN(auto trust, open_webhook_trust(*config, clock));
   std::unique_ptr<Daemon> out(new Daemon(std::move(config), clock, rng));
+  out->authenticator_.trust(std::move(trust));
   TRY(out->open_listeners());
   const Status opened = out->try_to_open({clock.steady_now() + kStartTime, {}});
   if (!opened && !opened.error().transient()) return fail(opened.error());
@@ -229,6 +232,7 @@ void Daemon::bring_up(std::stop_token stop) {
 Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<std::string>& warnings) {
   std::scoped_lock one_at_a_time(reload_mutex_);
   if (stopped_) return {};
+  TRY_ASSIGN(auto trust, open_webhook_trust(*config, clock_));
   sd_notify("RELOADING=1");
   opener_ = {};
   std::shared_ptr<Service> before;
@@ -262,6 +266,8 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     config_ = std::move(config);
     service_ = nullptr;
   }
+  authenticator_.trust(std::move(trust));
+  settle_public();
   // From here on the new one is in force; while the store is away it is started as soon as it comes back.
   Status started = before ? next->start({clock_.steady_now() + kStartTime, {}}) : Status(not_open({}));
   if (started) {

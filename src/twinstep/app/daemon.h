@@ -7,8 +7,8 @@
 #include <string>
 #include <thread>
 
-#include "twinstep/app/certificate_keeper.h"
 #include "twinstep/api/key_gate.h"
+#include "twinstep/app/certificate_keeper.h"
 #include "twinstep/app/service.h"
 #include "twinstep/http/server.h"
 #include "twinstep/store/link_lock.h"
@@ -98,7 +98,7 @@ class Daemon {
   std::mutex listener_mutex_;
   http::ServerOptions public_options_;
   std::unique_ptr<http::Server> public_;
-  bool settled_ = false;  // it was decided at least once where it listens
+  bool settled_ = false;                            // it was decided at least once where it listens
   std::unique_ptr<CertificateKeeper> certificate_;  // of public_, which it must not outlive; null without TLS
 };
 

@@ -14,36 +14,39 @@ namespace {
 azure::HubTier tier_of(config::Tier tier) { return static_cast<azure::HubTier>(tier); }
 static_assert(static_cast<int>(azure::HubTier::kS3) == static_cast<int>(config::Tier::kS3));
 
-/// Where tokens for the hub come from; `out.token_client` asks for them.
-Result<std::unique_ptr<http::Authenticator>> open_entra(const config::Entra& entra, HubServices& out,
-                                                        http::Client& logged, Clock& clock, Rng& rng) {
+/// Where tokens for the audience come from; `token_client` is made here and asks for them.
+Result<std::shared_ptr<azure::TokenSource>> open_entra(const config::Entra& entra, std::string_view audience,
+                                                       std::unique_ptr<http::Client>& token_client,
+                                                       http::Client& logged, Clock& clock, Rng& rng) {
   azure::EntraApplication application;
+  application.audience = audience;
   application.tenant = entra.tenant;
   application.client_id = entra.client_id;
   if (!entra.authority.empty()) application.authority = entra.authority;
-  out.token_client = http::with_retry(logged, {}, clock, rng);
+  token_client = http::with_retry(logged, {}, clock, rng);
   Result<std::unique_ptr<azure::TokenSource>> source;
   switch (entra.kind) {
     case config::EntraKind::kClientSecret:
-      source = azure::make_client_secret_source(std::move(application), entra.client_secret, *out.token_client, clock);
+      source = azure::make_client_secret_source(std::move(application), entra.client_secret, *token_client, clock);
       break;
     case config::EntraKind::kWorkloadIdentity:
-      source = azure::make_workload_identity_source(std::move(application), entra.token_file, *out.token_client, clock);
+      source = azure::make_workload_identity_source(std::move(application), entra.token_file, *token_client, clock);
       break;
     case config::EntraKind::kManagedIdentity: {
       azure::ManagedIdentity identity;
+      identity.audience = audience;
       identity.client_id = entra.client_id;
       if (!entra.imds.empty()) identity.imds = entra.imds;
       identity.endpoint = entra.identity_endpoint;
       identity.endpoint_header = entra.identity_header;
       // The metadata service is on the link: a proxy would look for it on the wrong machine.
-      out.token_client = http::make_transport({.ca_file = {}, .proxy = "-", .user_agent = {}});
-      source = azure::make_managed_identity_source(std::move(identity), *out.token_client, clock);
+      token_client = http::make_transport({.ca_file = {}, .proxy = "-", .user_agent = {}});
+      source = azure::make_managed_identity_source(std::move(identity), *token_client, clock);
       break;
     }
   }
   if (!source) return fail(std::move(source).error());
-  return azure::make_bearer_authenticator(azure::make_cached_token_source(std::move(*source), clock));
+  return std::shared_ptr(azure::make_cached_token_source(std::move(*source), clock));
 }
 
 std::string lower(std::string text) {
@@ -76,7 +79,8 @@ Result<HubServices> open_hub(const config::Hub& hub, http::Client& logged, Clock
   HubServices out;
   std::string host = hub.host;
   if (hub.entra) {
-    TRY_ASSIGN(out.authenticator, open_entra(*hub.entra, out, logged, clock, rng));
+    TRY_ASSIGN(auto tokens, open_entra(*hub.entra, azure::kHubAudience, out.token_client, logged, clock, rng));
+    out.authenticator = azure::make_bearer_authenticator(std::move(tokens));
   } else {
     auto connection = azure::HubConnection::parse(hub.connection_string.reveal());
     if (!connection) return fail_within(std::move(connection), fmt::format("hub {}", hub.name));
@@ -88,10 +92,17 @@ Result<HubServices> open_hub(const config::Hub& hub, http::Client& logged, Clock
   return out;
 }
 
-/// Null without storage.
-Result<std::unique_ptr<azure::BlobClient>> open_storage(const config::Config& config, http::Client& logged,
-                                                        Clock& clock, Rng& rng) {
+/// Null without storage. `token_client` as in open_entra().
+Result<std::unique_ptr<azure::BlobClient>> open_storage(const config::Config& config,
+                                                        std::unique_ptr<http::Client>& token_client,
+                                                        http::Client& logged, Clock& clock, Rng& rng) {
   if (!config.storage) return std::unique_ptr<azure::BlobClient>();
+  if (config.storage->entra) {
+    TRY_ASSIGN(auto place, azure::StorageAccount::of_identity(config.storage->account));
+    auto tokens = open_entra(*config.storage->entra, azure::kStorageAudience, token_client, logged, clock, rng);
+    if (!tokens) return fail_within(std::move(tokens), "storage");
+    return azure::make_blob_client(std::move(place), std::move(*tokens), logged, clock, rng);
+  }
   auto account = azure::StorageAccount::parse(config.storage->connection_string.reveal());
   if (!account) return fail_within(std::move(account), "storage");
   return azure::make_blob_client(std::move(*account), logged, clock, rng);
@@ -138,7 +149,7 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
   out.transport = open_transport(config, clock);
   http::Client& logged = *out.transport.logged;
   TRY_ASSIGN(out.hub, open_hub(*out.hub_config, logged, clock, rng));
-  TRY_ASSIGN(out.blobs, open_storage(config, logged, clock, rng));
+  TRY_ASSIGN(out.blobs, open_storage(config, out.blob_token_client, logged, clock, rng));
   TRY_ASSIGN(out.external, open_registry(*config.find_external(link.external), logged, clock, rng));
   return out;
 }
@@ -159,7 +170,7 @@ Result<std::unique_ptr<Remotes>> Remotes::open(const config::Config& config, Clo
                  open_registry(*config.find_external(link.external), logged, clock, rng));
     }
   }
-  TRY_ASSIGN(out->blobs_, open_storage(config, logged, clock, rng));
+  TRY_ASSIGN(out->blobs_, open_storage(config, out->blob_token_client_, logged, clock, rng));
   return out;
 }
 

@@ -30,7 +30,8 @@ struct LinkServices {
   const config::Hub* hub_config = nullptr;
   Transport transport;
   HubServices hub;
-  std::unique_ptr<azure::BlobClient> blobs;  ///< null without storage
+  std::unique_ptr<http::Client> blob_token_client;  ///< with Entra ID
+  std::unique_ptr<azure::BlobClient> blobs;         ///< null without storage
   std::unique_ptr<providers::ExternalRegistry> external;
 };
 
@@ -54,6 +55,7 @@ class Remotes {
   std::map<std::string, HubServices> hubs_;   // by host, in lower case: two names of one address are one hub
   std::map<std::string, std::string> hosts_;  // by the name of the hub
   std::map<std::string, std::unique_ptr<providers::ExternalRegistry>> externals_;
+  std::unique_ptr<http::Client> blob_token_client_;  // with Entra ID
   std::unique_ptr<azure::BlobClient> blobs_;
 };
 

@@ -117,14 +117,14 @@ std::string advice(int status, std::string_view code, const http::Response& resp
     if (code == "AuthorizationPermissionMismatch" || code == "AuthorizationResourceTypeMismatch" ||
         code == "AuthorizationServiceMismatch") {
       return "the credentials lack the right for this; a SAS needs read, add, create, write, delete and list, and "
-             "making "
-             "or deleting containers takes an account key";
+             "making or deleting containers takes an account key; an identity needs the role Storage Blob Data "
+             "Contributor";
     }
     if (code == "AuthorizationSourceIPMismatch") return "the SAS does not allow this machine's address";
     if (code == "AuthorizationProtocolMismatch") return "the SAS demands https";
     if (code == "AccountIsDisabled") return "the storage account is disabled";
     if (code == "KeyBasedAuthenticationNotPermitted")
-      return "the storage account forbids account keys; allow shared key access";
+      return "the storage account forbids account keys; use storage.account with entra instead of a connection string";
     std::string text =
         "check that the key or SAS of the storage connection string belongs to this account and is still "
         "valid, and that the account's firewall lets this machine in";

@@ -302,6 +302,11 @@ class RestBlobClient final : public BlobClient {
   Result<Secret> container_sas_uri(std::string_view container, SystemTime expires) override {
     const StorageAccount& account = exchange_->account();
     if (!account.sas.empty()) return Secret(fmt::format("{}?{}", container_uri(container), account.sas.reveal()));
+    if (account.key.empty())
+      return fail(
+          ErrorKind::kInvalid, "blob.no-key",
+          fmt::format("blob storage {}: without the account's key no SAS can be made; jobs must be identity-based",
+                      account.name));
     const SystemTime now = exchange_->clock().system_now();
     if (expires <= now) return fail(ErrorKind::kInvalid, "blob.sas-expired", "a SAS must end in the future");
     // It begins in the past, because the clocks of the hub and of this machine differ.

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "twinstep/azure/token_source.h"
 #include "twinstep/base/clock.h"
 #include "twinstep/base/rng.h"
 #include "twinstep/base/secret.h"
@@ -17,13 +18,18 @@ namespace twinstep::azure {
 /// Where blobs live and how to sign for them, from a storage connection string.
 struct StorageAccount {
   std::string name;
-  Secret key;            ///< base64 account key; empty with a SAS
+  Secret key;            ///< base64 account key; empty with a SAS or an identity
   Secret sas;            ///< query string without '?'; instead of the key
   std::string endpoint;  ///< e.g. "https://acct.blob.core.windows.net" or "http://127.0.0.1:10000/devstoreaccount1"
 
   /// Errors  kInvalid naming the unknown or missing part and the nearest known name; never the values.
   /// Source  azure.md 3.5; UseDevelopmentStorage=true (and DevelopmentStorageProxyUri) is expanded here.
   static Result<StorageAccount> parse(std::string_view connection_string);
+
+  /// An account that is reached with an identity: by its name ("acct"), its host ("acct.blob.core.windows.net"), or the
+  /// address of its blob service, which is https, or http on this machine, because tokens go there.
+  /// Errors  kInvalid "storage.bad-account".
+  static Result<StorageAccount> of_identity(std::string_view account);
 };
 
 struct BlobInfo {
@@ -74,7 +80,8 @@ class BlobClient {
   virtual Status delete_blob(std::string_view container, std::string_view blob, const Call& call) = 0;
 
   /// URI of the container with a service SAS (read, add, create, write, delete, list) valid until `expires`, for a job
-  /// of the hub. With a connection string that itself holds a SAS, that SAS is used.
+  /// of the hub. With a connection string that itself holds a SAS, that SAS is used. Errors  kInvalid "blob.no-key"
+  /// with an identity: it cannot sign, and jobs must be identity-based.
   virtual Result<Secret> container_sas_uri(std::string_view container, SystemTime expires) = 0;
   /// URI without credentials, for identity-based jobs.
   virtual std::string container_uri(std::string_view container) const = 0;
@@ -83,6 +90,10 @@ class BlobClient {
 /// Signs and repeats over `transport`, which outlives the client (as do the clock and the generator). Whoever owns the
 /// transport adds logging to it.
 std::unique_ptr<BlobClient> make_blob_client(StorageAccount account, http::Client& transport, Clock& clock, Rng& rng);
+
+/// The same with a Bearer token of Entra ID for kStorageAudience (entra.h) instead of key or SAS.
+std::unique_ptr<BlobClient> make_blob_client(StorageAccount account, std::shared_ptr<TokenSource> tokens,
+                                             http::Client& transport, Clock& clock, Rng& rng);
 
 /// The same over a client that signs and repeats already.
 std::unique_ptr<BlobClient> make_blob_client_over(StorageAccount account, std::shared_ptr<http::Client> api,

@@ -424,5 +424,55 @@ TEST_F(BlobClientTest, AnAccountWithASasHandsThatSasToTheJob) {
   EXPECT_EQ(with_sas->container_uri("job1"), "https://acct.blob.core.windows.net/job1");
 }
 
+/// Gives a token after the other.
+class FakeTokens final : public TokenSource {
+ public:
+  Result<AccessToken> token(const Call&) override {
+    return AccessToken{Secret(fmt::format("t0ken-{}", number)), SteadyTime::max(), SteadyTime::max()};
+  }
+  bool discard() override { return ++number == 2; }
+  int number = 1;
+};
+
+TEST(BlobToken, EveryTryCarriesATokenAVersionAndADate) {
+  ScriptedClient transport;
+  FakeClock clock;
+  Rng rng{7};
+  auto tokens = std::make_shared<FakeTokens>();
+  const auto blobs = make_blob_client(*StorageAccount::of_identity("acct"), tokens, transport, clock, rng);
+  transport.then(503);
+  transport.then(401, {{"x-ms-error-code", "InvalidAuthenticationInfo"}});
+  transport.then(201);
+  const auto made = blobs->create_container("job1", {});
+  ASSERT_TRUE(made) << made.error().what;
+  ASSERT_EQ(transport.requests.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    const auto& request = transport.requests[i];
+    EXPECT_EQ(request.url, "https://acct.blob.core.windows.net/job1?restype=container");
+    EXPECT_EQ(ScriptedClient::header(request, "Authorization"), i < 2 ? "Bearer t0ken-1" : "Bearer t0ken-2");
+    EXPECT_EQ(ScriptedClient::header(request, "x-ms-version"), "2021-12-02") << "without it tokens are not known";
+    EXPECT_FALSE(ScriptedClient::header(request, "x-ms-date").empty());
+  }
+}
+
+TEST(BlobToken, WithoutTheRoleItIsNamedAndTheTokenIsNot) {
+  ScriptedClient transport;
+  FakeClock clock;
+  Rng rng{7};
+  const auto blobs =
+      make_blob_client(*StorageAccount::of_identity("acct"), std::make_shared<FakeTokens>(), transport, clock, rng);
+  transport.then(403, {{"x-ms-error-code", "AuthorizationPermissionMismatch"}},
+                 error_xml("AuthorizationPermissionMismatch", "t0ken-1 may not"));
+  const auto refused = blobs->create_container("job1", {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kDenied);
+  EXPECT_THAT(refused.error().what, HasSubstr("Storage Blob Data Contributor"));
+  EXPECT_THAT(refused.error().what, Not(HasSubstr("t0ken")));
+  const auto sas = blobs->container_sas_uri("job1", clock.system_now() + std::chrono::hours{1});
+  ASSERT_FALSE(sas);
+  EXPECT_EQ(sas.error().code, "blob.no-key");
+  EXPECT_EQ(blobs->container_uri("job1"), "https://acct.blob.core.windows.net/job1");
+}
+
 }  // namespace
 }  // namespace twinstep::azure

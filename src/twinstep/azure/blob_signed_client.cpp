@@ -7,8 +7,8 @@ namespace {
 /// Retry outside of signing: every try carries a fresh date and signature.
 class SignedClient final : public http::Client {
  public:
-  SignedClient(const StorageAccount& account, http::Client& transport, Clock& clock, Rng& rng)
-      : authenticator_(make_blob_authenticator(account, clock)),
+  SignedClient(std::unique_ptr<http::Authenticator> authenticator, http::Client& transport, Clock& clock, Rng& rng)
+      : authenticator_(std::move(authenticator)),
         signed_(http::with_auth(transport, *authenticator_)),
         repeated_(http::with_retry(*signed_, {}, clock, rng)) {}
 
@@ -25,7 +25,14 @@ class SignedClient final : public http::Client {
 }  // namespace
 
 std::unique_ptr<BlobClient> make_blob_client(StorageAccount account, http::Client& transport, Clock& clock, Rng& rng) {
-  auto api = std::make_shared<SignedClient>(account, transport, clock, rng);
+  auto api = std::make_shared<SignedClient>(make_blob_authenticator(account, clock), transport, clock, rng);
+  return make_blob_client_over(std::move(account), std::move(api), clock, rng);
+}
+
+std::unique_ptr<BlobClient> make_blob_client(StorageAccount account, std::shared_ptr<TokenSource> tokens,
+                                             http::Client& transport, Clock& clock, Rng& rng) {
+  auto signs = make_blob_token_authenticator(std::move(tokens), clock);
+  auto api = std::make_shared<SignedClient>(std::move(signs), transport, clock, rng);
   return make_blob_client_over(std::move(account), std::move(api), clock, rng);
 }
 

@@ -213,4 +213,38 @@ Result<StorageAccount> StorageAccount::parse(std::string_view text) {
   return out;
 }
 
+Result<StorageAccount> StorageAccount::of_identity(std::string_view account) {
+  const auto unusable = [](std::string_view why) {
+    return fail(ErrorKind::kInvalid, "storage.bad-account", fmt::format("storage account: {}", why));
+  };
+  StorageAccount out;
+  out.endpoint = trim(account);
+  while (out.endpoint.ends_with('/')) out.endpoint.pop_back();
+  const size_t scheme = out.endpoint.find("://");
+  if (scheme == std::string::npos) {
+    if (out.endpoint.find('.') == std::string::npos) {
+      const bool good = out.endpoint.size() >= 3 && out.endpoint.size() <= 24 &&
+                        std::all_of(out.endpoint.begin(), out.endpoint.end(),
+                                    [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
+      if (!good) return unusable("a name has 3 to 24 small letters and digits");
+      out.endpoint += ".blob.core.windows.net";
+    }
+    if (!good_host(out.endpoint)) return unusable("it is neither a name nor a host such as acct.blob.core.windows.net");
+    out.endpoint = "https://" + out.endpoint;
+  }
+  const std::string_view place = std::string_view(out.endpoint).substr(out.endpoint.find("://") + 3);
+  if (place.find_first_of("?#@ \\") != std::string_view::npos)
+    return unusable("the address of the blob service must be plain, without query or user");
+  const std::string_view host = place.substr(0, place.find('/'));
+  if (!good_host(host)) return unusable("the address of the blob service has no usable host");
+  const std::string_view name = host.substr(0, host.find(':'));
+  const bool here = name == "127.0.0.1" || name == "localhost";
+  if (!out.endpoint.starts_with("https://") && !(here && out.endpoint.starts_with("http://")))
+    return unusable("the address of the blob service must begin with https://: tokens go there");
+  // Emulators have the account in the path.
+  const size_t slash = place.find('/');
+  out.name = slash != std::string_view::npos ? place.substr(slash + 1) : host.substr(0, host.find('.'));
+  return out;
+}
+
 }  // namespace twinstep::azure

@@ -74,5 +74,38 @@ TEST(StorageAccountParse, RefusesWhatIsMissingOrMisspelt) {
   EXPECT_FALSE(StorageAccount::parse("UseDevelopmentStorage=false"));
 }
 
+TEST(StorageAccountOfIdentity, IsNamedByNameHostOrAddress) {
+  struct Row {
+    const char *given, *endpoint, *name;
+  };
+  for (const Row& row :
+       {Row{"acct", "https://acct.blob.core.windows.net", "acct"},
+        Row{" acct ", "https://acct.blob.core.windows.net", "acct"},
+        Row{"acct.blob.core.usgovcloudapi.net", "https://acct.blob.core.usgovcloudapi.net", "acct"},
+        Row{"https://acct.blob.core.windows.net/", "https://acct.blob.core.windows.net", "acct"},
+        Row{"https://127.0.0.1:10000/devstoreaccount1", "https://127.0.0.1:10000/devstoreaccount1", "devstoreaccount1"},
+        Row{"http://127.0.0.1:10000/devstoreaccount1", "http://127.0.0.1:10000/devstoreaccount1", "devstoreaccount1"},
+        Row{"http://localhost:1/a", "http://localhost:1/a", "a"}}) {
+    const auto account = StorageAccount::of_identity(row.given);
+    ASSERT_TRUE(account) << row.given << account.error().what;
+    EXPECT_EQ(account->endpoint, row.endpoint);
+    EXPECT_EQ(account->name, row.name);
+    EXPECT_TRUE(account->key.empty() && account->sas.empty());
+  }
+}
+
+TEST(StorageAccountOfIdentity, ATokenGoesNowhereInTheClear) {
+  for (const char* bad :
+       {"", "ab", "Acct", "my-acct", "a very long name of an account", "http://acct.blob.core.windows.net",
+        "http://localhost.example.com", "ftp://acct.example", "https://", "https:///acct", "https://user@acct.example",
+        "https://acct.example/?sv=1", "acct.example/x?y", "https://a b.example", "https://acct.example:port",
+        "AccountName=acct;AccountKey=YQ=="}) {
+    const auto account = StorageAccount::of_identity(bad);
+    ASSERT_FALSE(account) << bad;
+    EXPECT_EQ(account.error().code, "storage.bad-account");
+    EXPECT_EQ(account.error().what.find("YQ=="), std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace twinstep::azure

@@ -102,6 +102,23 @@ class BlobAuth final : public http::Authenticator {
   Clock& clock_;
 };
 
+class BlobTokenAuth final : public http::Authenticator {
+ public:
+  BlobTokenAuth(std::shared_ptr<TokenSource> tokens, Clock& clock)
+      : bearer_(make_bearer_authenticator(std::move(tokens))), clock_(clock) {}
+
+  Status sign(http::Request& request, const Call& call) override {
+    set_header(request, "x-ms-version", std::string(kBlobVersion));
+    set_header(request, "x-ms-date", format_http_date(clock_.system_now()));
+    return bearer_->sign(request, call);
+  }
+  Result<bool> renew(const http::Response& refused, const Call& call) override { return bearer_->renew(refused, call); }
+
+ private:
+  const std::unique_ptr<http::Authenticator> bearer_;
+  Clock& clock_;
+};
+
 }  // namespace
 
 Result<Secret> hub_sas_token(std::string_view resource, std::string_view key_name, const Secret& key, int64_t expiry) {
@@ -162,6 +179,10 @@ std::string shared_key_text(const http::Request& request, std::string_view accou
 
 std::unique_ptr<http::Authenticator> make_blob_authenticator(StorageAccount account, Clock& clock) {
   return std::make_unique<BlobAuth>(std::move(account), clock);
+}
+
+std::unique_ptr<http::Authenticator> make_blob_token_authenticator(std::shared_ptr<TokenSource> tokens, Clock& clock) {
+  return std::make_unique<BlobTokenAuth>(std::move(tokens), clock);
 }
 
 Result<Secret> container_sas(const StorageAccount& account, std::string_view container, std::string_view permissions,

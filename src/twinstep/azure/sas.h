@@ -26,6 +26,11 @@ std::string shared_key_text(const http::Request& request, std::string_view accou
 /// Threads   any method, any thread.
 std::unique_ptr<http::Authenticator> make_blob_authenticator(StorageAccount account, Clock& clock);
 
+/// Adds x-ms-date, x-ms-version and a Bearer token to every try.
+/// Threads   any method, any thread.
+/// Source    azure.md 3.3; the version is required with tokens.
+std::unique_ptr<http::Authenticator> make_blob_token_authenticator(std::shared_ptr<TokenSource> tokens, Clock& clock);
+
 /// Query string of a service SAS for a container (sv 2021-12-02). `start` and `expiry` as "2024-01-02T03:04:05Z".
 /// Source  azure.md 3.4
 Result<Secret> container_sas(const StorageAccount& account, std::string_view container, std::string_view permissions,

@@ -50,8 +50,8 @@ struct VerifiedToken {
 /// Both are refusals; the sender gets nothing from us either way.
 ///
 /// Threads   any method, any thread.
-/// Blocking  waits for the keys before the first token; later only the one caller who fetches them, at most once in
-///           five minutes and for at most ten seconds.
+/// Blocking  waits for the keys before the first token; later only the one caller who fetches them, for at most ten
+///           seconds, at most once in five minutes (in half a minute after a fetch that failed).
 /// Errors    kDenied "token.*": 401. kUnavailable "token.keys-away", "token.expired", "token.not-yet-valid": 503, with
 ///           retry_after when it is known. kCancelled, kTimeout: the call ended while waiting; 503. Nothing of the
 ///           token is repeated.

@@ -16,11 +16,16 @@ int print_checks(const CommandLine& line, const std::vector<workflows::CheckResu
   if (line.json) {
     json::array out;
     for (const auto& one : results)
-      out.push_back(json::object{{"check", one.what}, {"ok", one.ok}, {"detail", one.detail}, {"mend", one.mend}});
+      out.push_back(json::object{
+          {"check", one.what}, {"ok", one.ok}, {"warning", one.warning}, {"detail", one.detail}, {"mend", one.mend}});
     print(json::write(out) + "\n");
   } else {
     for (const auto& one : results) {
-      print(fmt::format("{:<6}{}{}{}\n", one.ok ? "ok" : "FAIL", one.what, one.detail.empty() ? "" : ": ", one.detail));
+      print(fmt::format("{:<6}{}{}{}\n",
+                        !one.ok       ? "FAIL"
+                        : one.warning ? "warn"
+                                      : "ok",
+                        one.what, one.detail.empty() ? "" : ": ", one.detail));
       if (!one.mend.empty()) print(fmt::format("      {}\n", one.mend));
     }
   }

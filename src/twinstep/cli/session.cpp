@@ -36,7 +36,7 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
   TRY_ASSIGN(session->loaded, load_configuration(line));
   const config::Config& config = session->loaded.config;
   TRY_ASSIGN(const config::Link* chosen, app::choose_link(config, link));
-  if (chosen->master != config::Master::kExternal)
+  if (lock && chosen->master != config::Master::kExternal)
     return fail(
         ErrorKind::kInvalid, "config.master-hub",
         fmt::format("link {} has the hub as master; plan, apply and sync work on links whose master is external",

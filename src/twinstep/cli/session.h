@@ -20,7 +20,8 @@ int fail_with(const Error& error, const CommandLine& line, std::stop_token stop)
 /// Everything that plan, apply, sync and check need for one link.
 class Session {
  public:
-  /// `lock` keeps other processes away from the link.
+  /// `lock` keeps other processes away from the link, for work that changes something: that takes a link whose master
+  /// is external. Others may be looked at.
   static Result<std::unique_ptr<Session>> open(const CommandLine& line, const std::string& link, bool lock);
 
   config::Loaded loaded;

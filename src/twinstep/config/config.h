@@ -39,8 +39,11 @@ struct Hub {
 };
 
 struct Storage {
-  Secret connection_string;
-  /// Jobs reach the container by SAS (false) or by the hub's own identity (true).
+  Secret connection_string;    ///< or account and entra
+  std::string account;         ///< its name, or the address of its blob service
+  std::optional<Entra> entra;  ///< whoever reads and writes blobs for us, instead of the account's key
+  /// Jobs reach the container by SAS (false) or by the hub's own identity (true). Without a key there is no SAS: with
+  /// entra it is always true.
   bool identity_based_jobs = false;
   std::string user_assigned_identity;  ///< resource id; empty = the hub's system-assigned one
 };
@@ -102,6 +105,18 @@ struct RetrySettings {
   Millis total{2880 * 60'000};
 };
 
+/// Whose Entra ID tokens are believed when Event Grid sends them with its deliveries (azure::EntraTrust).
+struct WebhookTrust {
+  std::string tenant;                  ///< GUID
+  std::vector<std::string> audiences;  ///< of the webhook's application: its id or App ID URI; one of them
+  std::string application;             ///< who sends the events: Event Grid's application id of the cloud
+  std::string authority;               ///< "https://login.microsoftonline.com", or that of a national cloud
+};
+
+struct Webhook {
+  std::optional<WebhookTrust> entra;
+};
+
 /// Where the daemon listens: ADDRESS:PORT, port 0 = any free one.
 struct Serve {
   std::string listen = "127.0.0.1:8080";      ///< webhook and API
@@ -125,6 +140,7 @@ struct Serve {
 
   static constexpr int kConnectionsPerAddress = 256;
   static constexpr int kRequestsPerAddress = 128;
+  Webhook webhook;
 };
 
 struct Config {

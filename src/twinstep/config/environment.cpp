@@ -20,7 +20,9 @@ std::string lower(std::string_view text) {
 const std::vector<std::string>& known_variables() {
   static const std::vector<std::string> names{
       "iothub", "externalSystemName", "actility_api_token_uri", "actility_api_devices_uri", "actility_api_client_id",
-      "actility_api_client_secret", "AzureWebJobsStorage", "storage", "useJobToExportIoTHubDevices",
+      "actility_api_client_secret", "AzureWebJobsStorage", "AzureWebJobsStorage__accountName",
+      "AzureWebJobsStorage__blobServiceUri", "AzureWebJobsStorage__credential", "AzureWebJobsStorage__clientId",
+      "AzureWebJobsStorage__clientSecret", "AzureWebJobsStorage__tenantId", "storage", "useJobToExportIoTHubDevices",
       "devicesChangeJobThreshold", "retryIntervalForIoTHubExportJobInSeconds", "retryAttemptsForIoTHubExportJob",
       "retryIntervalForIoTHubImportJobInSeconds", "retryAttemptsForIoTHubImportJob", "ioTHubSynchronizerEnabled",
       // Read by the daemon, known here so that they raise no warning.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "twinstep/azure/token_verifier.h"
 #include "twinstep/config/config.h"
 #include "twinstep/config/load.h"
 
@@ -136,10 +137,14 @@ const Section& entra_keys() {
 const Section& storage_keys() {
   static const Storage defaults;
   static const Section section{{
-      {.name = "connection_string", .type = KeyType::kSecret, .required = true},
+      {.name = "connection_string", .type = KeyType::kSecret},
+      {.name = "account",
+       .description =
+           "instead of connection_string, with entra: the account's name or the address of its blob service"},
+      {.name = "entra", .type = KeyType::kSection, .section = &entra_keys()},
       {.name = "identity_based_jobs",
        .type = KeyType::kBoolean,
-       .description = "the hub reaches the storage with its own identity instead of a SAS",
+       .description = "the hub reaches the storage with its own identity instead of a SAS; always so with entra",
        .otherwise = json::value(defaults.identity_based_jobs)},
       {.name = "user_assigned_identity", .description = "resource id; else the hub's system-assigned identity"},
   }};
@@ -281,6 +286,34 @@ const Section& serve_keys() {
        .type = KeyType::kDuration,
        .description = "how long a request may take to arrive; at least 1s",
        .otherwise = json::value(duration_text(defaults.request_timeout))},
+      {.name = "webhook", .type = KeyType::kSection, .section = &webhook_keys()},
+  }};
+  return section;
+}
+
+const Section& webhook_keys() {
+  static const Section section{{
+      {.name = "entra",
+       .type = KeyType::kSection,
+       .description = "deliveries may prove themselves by a token of Entra ID",
+       .section = &webhook_entra_keys()},
+  }};
+  return section;
+}
+
+const Section& webhook_entra_keys() {
+  static const azure::EntraTrust defaults;
+  static const Section section{{
+      {.name = "tenant", .description = "the tenant's GUID", .required = true},
+      {.name = "audience",
+       .description = "id or App ID URI of the webhook's application; several with blanks between them",
+       .required = true},
+      {.name = "application",
+       .description = "application id of Event Grid in its cloud",
+       .otherwise = json::value(json::string(defaults.application))},
+      {.name = "authority",
+       .description = "https:// and the host that issues tokens",
+       .otherwise = json::value(json::string(defaults.authority))},
   }};
   return section;
 }

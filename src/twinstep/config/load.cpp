@@ -6,7 +6,9 @@
 #include <filesystem>
 #include <set>
 
+#include "twinstep/azure/blob_client.h"
 #include "twinstep/base/units.h"
+#include "twinstep/config/entra_reader.h"
 #include "twinstep/config/environment.h"
 #include "twinstep/config/key_reader.h"
 #include "twinstep/config/link_reader.h"
@@ -98,6 +100,8 @@ class Loader {
         diagnostics.error(*inner.at("client_ca"), "config.tls",
                           "serve: client_ca needs tls_certificate and tls_key; without TLS nobody shows a certificate");
       read_serve_limits(inner, out_.config.serve);
+      if (const yaml::Node* webhook = inner.section("webhook"))
+        out_.config.serve.webhook = read_webhook(*webhook, diagnostics);
       inner.finish();
       origin_["serve"] = place(path, *node);
     }
@@ -216,31 +220,7 @@ class Loader {
     if (const auto tier = map.choice("tier")) hub.tier = static_cast<Tier>(*tier);
     if (const auto units = map.integer("units")) hub.units = static_cast<int>(*units);
     if (const auto factor = map.integer("time_factor")) hub.time_factor = static_cast<int>(*factor);
-    if (const yaml::Node* entra = map.section("entra")) {
-      hub.entra.emplace();
-      KeyReader inner(*entra, diagnostics, "entra", entra_keys());
-      const auto kind = inner.choice("kind");
-      hub.entra->kind = static_cast<EntraKind>(kind.value_or(0));
-      hub.entra->tenant = inner.text("tenant").value_or(environment_.get("AZURE_TENANT_ID").value_or(""));
-      hub.entra->client_id = inner.text("client_id").value_or(environment_.get("AZURE_CLIENT_ID").value_or(""));
-      if (auto value = inner.secret("client_secret", lookup_))
-        hub.entra->client_secret = *value;
-      else if (auto set = environment_.get("AZURE_CLIENT_SECRET"))
-        hub.entra->client_secret = Secret(*set);
-      if (hub.entra->kind == EntraKind::kClientSecret &&
-          (hub.entra->tenant.empty() || hub.entra->client_id.empty() || hub.entra->client_secret.empty()))
-        diagnostics.error(*entra, "config.entra", "a client secret needs tenant, client_id and client_secret");
-      const auto from = [&](const char* variable) { return environment_.get(variable).value_or(""); };
-      hub.entra->authority = from("AZURE_AUTHORITY_HOST");
-      hub.entra->token_file = from("AZURE_FEDERATED_TOKEN_FILE");
-      hub.entra->imds = from("AZURE_POD_IDENTITY_AUTHORITY_HOST");
-      hub.entra->identity_endpoint = from("IDENTITY_ENDPOINT");
-      hub.entra->identity_header = Secret(from("IDENTITY_HEADER"));
-      if (hub.entra->kind == EntraKind::kWorkloadIdentity && hub.entra->token_file.empty())
-        diagnostics.error(*entra, "config.entra",
-                          "workload identity needs AZURE_FEDERATED_TOKEN_FILE, which the platform sets");
-      inner.finish();
-    }
+    if (const yaml::Node* entra = map.section("entra")) hub.entra = read_entra(*entra, diagnostics, environment_);
     if (connection) {
       hub.connection_string = *connection;
       if (auto parsed = hub_host(*connection))
@@ -264,7 +244,22 @@ class Loader {
     KeyReader map(node, diagnostics, "storage", storage_keys());
     Storage storage;
     if (auto value = map.secret("connection_string", lookup_)) storage.connection_string = *value;
-    if (const auto identity = map.boolean("identity_based_jobs")) storage.identity_based_jobs = *identity;
+    storage.account = map.text("account").value_or("");
+    if (const yaml::Node* entra = map.section("entra")) storage.entra = read_entra(*entra, diagnostics, environment_);
+    if (storage.entra ? storage.account.empty() : !map.at("connection_string") || !storage.account.empty()) {
+      diagnostics.error(node, "config.storage-credentials", "storage needs connection_string, or account and entra");
+    } else if (storage.entra) {
+      if (auto account = azure::StorageAccount::of_identity(storage.account); !account)
+        diagnostics.error(*map.at("account"), account.error().code, account.error().what);
+      if (map.at("connection_string"))
+        warnings_.push_back("storage.connection_string is not used, because storage.entra is there; remove the key");
+    }
+    const auto identity = map.boolean("identity_based_jobs");
+    if (storage.entra && identity && !*identity)
+      diagnostics.error(*map.at("identity_based_jobs"), "config.storage-credentials",
+                        "without the account's key there is no SAS for jobs: with entra, identity_based_jobs is always "
+                        "true");
+    storage.identity_based_jobs = storage.entra || identity.value_or(false);
     storage.user_assigned_identity = map.text("user_assigned_identity").value_or("");
     map.finish();
     origin_["storage"] = place(diagnostics.file(), node);
@@ -365,9 +360,18 @@ class Loader {
       variable = "storage";
     }
     if (main_storage) {
-      if (!config.storage) config.storage.emplace();
+      if (config.storage && config.storage->entra)
+        warnings_.push_back(fmt::format("environment variable {} wins over storage.entra of the file", variable));
+      if (!config.storage || config.storage->entra) config.storage.emplace();
       config.storage->connection_string = Secret(*main_storage);
       origin_["storage"] = "environment " + variable;
+    } else {
+      TRY_ASSIGN(auto keyless, read_keyless_storage(environment_));
+      if (keyless.storage) {
+        if (config.storage) keyless.storage->user_assigned_identity = config.storage->user_assigned_identity;
+        config.storage = std::move(keyless.storage);
+        origin_["storage"] = "environment " + keyless.variable;
+      }
     }
 
     TRY(environment_external());
@@ -533,8 +537,16 @@ class Loader {
     for (const std::string& one : config.serve.host_names) hosts += (hosts.empty() ? "" : " ") + one;
     values.push_back({"serve.host_names", hosts.empty() ? "none beside this machine's" : hosts, origin("serve")});
     describe_edge(config.serve);
+    if (const auto& trust = config.serve.webhook.entra)
+      values.push_back({"serve.webhook.entra",
+                        fmt::format("tenant {}, audience {}, application {}", trust->tenant,
+                                    fmt::join(trust->audiences, " "), trust->application),
+                        origin("serve")});
     values.push_back({"storage",
-                      config.storage ? "connection string ***" : "none: no jobs, queries and bulk calls instead",
+                      !config.storage ? "none: no jobs, queries and bulk calls instead"
+                      : config.storage->entra
+                          ? fmt::format("{} by Entra ID; jobs go by the hub's identity", config.storage->account)
+                          : "connection string ***",
                       origin("storage")});
     for (const External& external : config.externals) {
       const std::string at = origin("externals." + external.name);

@@ -282,5 +282,134 @@ TEST_F(ConfigLoad, WhoNeedsKeysAndUnderWhichNamesComesFromTheFile) {
   EXPECT_EQ(loaded->config.serve.host_names, (std::vector<std::string>{"sync.corp", "twin.corp"}));
 }
 
+TEST_F(ConfigLoad, StorageByEntraNeedsNoKeyAndMakesJobsGoByTheHubsIdentity) {
+  const auto loaded =
+      from("storage: {account: acct, entra: {client_secret: 'env:SECRET'}, user_assigned_identity: /id}\n",
+           {{"SECRET", "hush"},
+            {"AZURE_TENANT_ID", "t"},
+            {"AZURE_CLIENT_ID", "c"},
+            {"AZURE_AUTHORITY_HOST", "https://login.example/"}});
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  const Storage& storage = *loaded->config.storage;
+  EXPECT_EQ(storage.account, "acct");
+  ASSERT_TRUE(storage.entra);
+  EXPECT_EQ(storage.entra->kind, EntraKind::kClientSecret);
+  EXPECT_EQ(storage.entra->client_secret.reveal(), "hush");
+  EXPECT_EQ(storage.entra->authority, "https://login.example/");
+  EXPECT_TRUE(storage.identity_based_jobs);
+  EXPECT_EQ(storage.user_assigned_identity, "/id");
+  EXPECT_TRUE(loaded->warnings.empty());
+  const auto both = from("storage: {account: acct, entra: {kind: managed-identity}, connection_string: x}\n");
+  ASSERT_TRUE(both) << both.error().what;
+  ASSERT_EQ(both->warnings.size(), 1u);
+  EXPECT_NE(both->warnings[0].find("is not used"), std::string::npos);
+}
+
+TEST_F(ConfigLoad, StorageThatIsNamedByHalfIsRefusedWithItsPlace) {
+  for (const auto& [yaml, expected] : std::vector<std::pair<std::string, std::string>>{
+           {"storage: {account: acct}\n", "1:10: storage needs connection_string, or account and entra"},
+           {"storage: {}\n", "storage needs connection_string"},
+           {"storage: {entra: {kind: managed-identity}}\n", "storage needs connection_string"},
+           {"storage: {account: acct, connection_string: x}\n", "storage needs connection_string"},
+           {"storage: {account: 'http://acct.example', entra: {kind: managed-identity}}\n", "must begin with https://"},
+           {"storage: {account: acct, entra: {kind: managed-identity}, identity_based_jobs: false}\n",
+            "there is no SAS"},
+           {"storage: {account: acct, entra: {kind: workload-identity}}\n", "AZURE_FEDERATED_TOKEN_FILE"},
+           {"storage: {account: acct, entra: {}}\n", "a client secret needs"}}) {
+    const auto loaded = from(yaml);
+    ASSERT_FALSE(loaded) << yaml;
+    EXPECT_NE(loaded.error().what.find(expected), std::string::npos) << loaded.error().what;
+  }
+}
+
+TEST_F(ConfigLoad, StorageWithoutAKeyIsNamedAsAzureFunctionsNameIt) {
+  auto environment = kSample;
+  environment.erase("AzureWebJobsStorage");
+  environment["AzureWebJobsStorage__accountName"] = "acct";
+  const auto kind_of = [&] {
+    const auto loaded = from_environment(environment);
+    EXPECT_TRUE(loaded) << loaded.error().what;
+    EXPECT_TRUE(loaded->warnings.empty());
+    EXPECT_TRUE(loaded->config.storage->identity_based_jobs);
+    return loaded->config.storage->entra->kind;
+  };
+  EXPECT_EQ(kind_of(), EntraKind::kManagedIdentity);
+  environment["AZURE_FEDERATED_TOKEN_FILE"] = "/token";
+  EXPECT_EQ(kind_of(), EntraKind::kWorkloadIdentity);
+  environment["AZURE_TENANT_ID"] = "t";
+  environment["AZURE_CLIENT_ID"] = "c";
+  environment["AZURE_CLIENT_SECRET"] = "hush";
+  EXPECT_EQ(kind_of(), EntraKind::kClientSecret);
+  environment["AzureWebJobsStorage__credential"] = "managedidentity";
+  environment["AzureWebJobsStorage__clientId"] = "own";
+  EXPECT_EQ(kind_of(), EntraKind::kManagedIdentity);
+  environment["azurewebjobsstorage__blobserviceuri"] = "https://other.blob.core.windows.net";
+  const auto loaded = from_environment(environment);
+  EXPECT_EQ(loaded->config.storage->account, "https://other.blob.core.windows.net");
+  EXPECT_EQ(loaded->config.storage->entra->client_id, "own");
+  for (const auto& value : loaded->values) EXPECT_EQ(value.value.find("hush"), std::string::npos);
+
+  environment["AzureWebJobsStorage__credential"] = "key";
+  EXPECT_NE(from_environment(environment).error().what.find("AzureWebJobsStorage__credential"), std::string::npos);
+  environment.erase("AzureWebJobsStorage__credential");
+  environment["AzureWebJobsStorage__blobServiceUri"] = "";
+  environment.erase("azurewebjobsstorage__blobserviceuri");
+  environment["AzureWebJobsStorage__accountName"] = "Not An Account";
+  EXPECT_NE(from_environment(environment).error().what.find("AzureWebJobsStorage__accountName"), std::string::npos);
+
+  environment["AzureWebJobsStorage"] = "AccountName=a;AccountKey=a2V5";
+  const auto by_key = from_environment(environment);
+  ASSERT_TRUE(by_key) << by_key.error().what;
+  EXPECT_FALSE(by_key->config.storage->entra) << "a connection string wins, as with Azure Functions";
+  EXPECT_FALSE(by_key->config.storage->identity_based_jobs);
+}
+
+TEST_F(ConfigLoad, AConnectionStringOfTheEnvironmentWinsOverTheFilesIdentity) {
+  const auto loaded = from("storage: {account: acct, entra: {kind: managed-identity}}\n",
+                           {{"AzureWebJobsStorage", "AccountName=a;AccountKey=a2V5"}});
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_FALSE(loaded->config.storage->entra);
+  EXPECT_FALSE(loaded->config.storage->identity_based_jobs);
+  ASSERT_EQ(loaded->warnings.size(), 1u) << "a forgotten key must show";
+  EXPECT_NE(loaded->warnings[0].find("AzureWebJobsStorage wins over storage.entra"), std::string::npos);
+}
+
+TEST_F(ConfigLoad, TheWebhookBelievesTheTenantThatTheFileNames) {
+  const auto loaded = from(R"(
+serve:
+  webhook:
+    entra:
+      tenant: ab1f708d-50f6-404c-a006-d71b2ac7a606
+      audience: "018b2aca-ae48-4d53-9d1c-3b5f4b6d8f51 api://webhook"
+)");
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  const auto& trust = loaded->config.serve.webhook.entra;
+  ASSERT_TRUE(trust);
+  EXPECT_EQ(trust->audiences, (std::vector<std::string>{"018b2aca-ae48-4d53-9d1c-3b5f4b6d8f51", "api://webhook"}));
+  EXPECT_EQ(trust->application, "4962773b-9cdb-44cf-a8bf-237846a00ab7") << "Event Grid of the public cloud";
+  EXPECT_EQ(trust->authority, "https://login.microsoftonline.com");
+  EXPECT_FALSE(from("serve: {webhook: {}}\n")->config.serve.webhook.entra);
+}
+
+TEST_F(ConfigLoad, AWebhookThatWouldTrustTooMuchIsRefused) {
+  const std::string tenant = "tenant: ab1f708d-50f6-404c-a006-d71b2ac7a606";
+  for (const auto& [entra, expected] : std::vector<std::pair<std::string, std::string>>{
+           {tenant, "audience"},
+           {"audience: a", "tenant"},
+           {"tenant: common, audience: a", "tenant must be the tenant's GUID"},
+           {tenant + ", audience: ' '", "audience is missing"},
+           {tenant + ", audience: a, application: any", "application must be the GUID"},
+           {tenant + ", audience: a, authority: 'http://login.example'", "authority must be https://"},
+           {tenant + ", audience: a, algorithms: none", "unknown key 'algorithms'"}}) {
+    const auto loaded = from("serve: {webhook: {entra: {" + entra + "}}}\n");
+    ASSERT_FALSE(loaded) << entra;
+    EXPECT_NE(loaded.error().what.find(expected), std::string::npos) << loaded.error().what;
+  }
+  EXPECT_EQ(
+      from("serve: {webhook: {entra: {" + tenant + ", audience: a, authority: 'https://login.microsoftonline.us/'}}}\n")
+          ->config.serve.webhook.entra->authority,
+      "https://login.microsoftonline.us");
+}
+
 }  // namespace
 }  // namespace twinstep::config
