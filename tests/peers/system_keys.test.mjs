@@ -8,7 +8,7 @@ import { request } from 'node:http';
 import { createServer } from 'node:https';
 import { createInterface } from 'node:readline';
 import { describe } from 'node:test';
-import { freePort, scene, until } from './lib.mjs';
+import { freePort, scene, startPostgres, until } from './lib.mjs';
 
 const registry = ['--devices', '5', '--time-factor', '60', '--no-throttle'];
 const hook = '/api/ExternalRegistrySynchronizer_EventGridListener';
@@ -311,6 +311,41 @@ describe('keys', { concurrency: 2 }, () => {
     assert.equal((await ask(`${daemon.address}/api/v1/links`)).status, 401, 'also from this machine');
     await daemon.stop();
     assert.ok(!daemon.output().includes(good.slice(-40)), 'no token in the log');
+  });
+
+  scene('replicas share keys, and the addresses of runs', registry, async (s, t) => {
+    const postgres = await startPostgres();
+    t.after(postgres.stop);
+    const shared = { TWINSTEP_STORE: postgres.uri, TWINSTEP_STORE_KEY: randomBytes(32).toString('base64') };
+    const one = await serveAt(s, '127.0.0.1:0', shared);
+    t.after(one.stop);
+    const two = await serveAt(s, '127.0.0.1:0', shared);
+    t.after(two.stop);
+    const key = (await s.runs(0, ['key', 'create', '--name', 'boss', '--scope', 'read,operate,admin', '--url', one.operations], shared)).stdout.trim();
+    assert.match(key, keyForm);
+    assert.equal((await ask(`${one.address}/api/v1/links`)).status, 401, 'at once where it was made');
+    await reaches('the other one knows it', `${two.address}/api/v1/links`, {}, 401);
+    assert.equal((await ask(`${two.address}/api/v1/links`, { headers: bearer(key) })).status, 200);
+    const started = JSON.parse((await ask(`${one.address}/api/IoTHubSynchronizer_HttpListener`, { method: 'POST', headers: bearer(key) })).body);
+    const elsewhere = started.statusQueryGetUri.replace(`:${one.where.listen}/`, `:${two.where.listen}/`);
+    assert.ok([200, 202].includes((await ask(elsewhere)).status), 'an address of one works at the other');
+    const fresh = (await s.runs(0, ['key', 'rotate', 'boss', '--overlap', '1h'], shared)).stdout.trim();
+    await reaches('the new text', `${two.address}/api/v1/links`, bearer(fresh), 200);
+    assert.equal((await s.runs(0, ['store', 'rekey'], shared)).stdout, '0 sealed anew: everything is sealed with that key\n');
+    await s.runs(0, ['key', 'revoke', 'boss', '--url', one.operations], shared);
+    assert.equal((await ask(`${one.address}/api/v1/links`, { headers: bearer(fresh) })).status, 401, 'at once where it was told');
+    await reaches('the other one refuses it', `${two.address}/api/v1/links`, bearer(fresh), 401);
+    await reaches('the address has ended', elsewhere, {}, 401);
+    assert.match((await s.runs(0, ['key', 'list'], shared)).stdout, /boss {2}revoked/);
+    const again = await create({ runs: (code, args) => s.runs(code, args, shared) }, 'known', '--scope', 'read');
+    await reaches('a key that is known', `${two.address}/api/v1/links`, bearer(again), 200);
+    await postgres.down('SIGQUIT');
+    const links = `${two.address}/api/v1/nothing-there`;
+    assert.equal((await ask(links, { headers: bearer(again) })).status, 404);
+    const known = await ask(`${two.address}/openapi.json`, { headers: bearer(again) });
+    assert.equal(known.status, 200, 'goes on working while the store is away');
+    await reaches('an unknown one cannot be told', `${two.address}/openapi.json`, bearer(`${again.slice(0, 4)}000000000000${again.slice(16)}`), 503);
+    await postgres.up();
   });
 
   scene('config check says what is wrong with store_key', registry, async (s) => {
