@@ -466,6 +466,10 @@ std::string rows_of(const Migration& migration) {
   if (std::string_view(migration.name) == "0004_replicas") return "INSERT INTO replica VALUES ('r', 1);";
   if (std::string_view(migration.name) == "0005_link_lock")
     return "INSERT INTO link_lock VALUES ('one', 't', 'o', 'w', 1, 9000000000000000);";
+  if (std::string_view(migration.name) == "0006_keys")
+    return "INSERT INTO api_key (id, name, salt, hash, scopes, hubs, ids, actions, rate, created, created_by) VALUES "
+           "('0123456789ab', 'n', 's', 'h', 'read', '[]', '[]', '', '', 1, 'x');"
+           "INSERT INTO sealed VALUES ('s', 'v', 1);";
   return "";
 }
 

@@ -9,6 +9,7 @@
 #include "twinstep/api/router.h"
 #include "twinstep/base/rng.h"
 #include "twinstep/config/config.h"
+#include "twinstep/security/key_store.h"
 #include "twinstep/store/run_store.h"
 
 /// What people and programs ask the daemon by HTTP: docs/http-api.md.
@@ -24,6 +25,14 @@ struct RunReader {
 };
 RunReader stored_runs(store::RunStore& runs);
 
+/// The keys that callers show.
+struct KeyDeps {
+  security::KeyStore* store = nullptr;  ///< null: there are no routes for keys
+  std::function<void()> changed{};      ///< after one was made, revoked or rotated: it is in force here at once
+  /// The `code` of an instance's address for this caller; empty when none is needed.
+  std::function<std::string(const Principal&, std::string_view instance, bool operate)> address_key{};
+};
+
 /// Everything that the routes need. All references outlive the router; a router belongs to one configuration, so a
 /// reload makes another one.
 struct ApiDeps {
@@ -37,13 +46,14 @@ struct ApiDeps {
   std::function<DeviceSides(const config::Link&, const DeviceId&, const json::object& remembered, const Call&)> look;
   std::stop_token stop{};   ///< fires when the daemon stops
   Millis patience{20'000};  ///< for one request
+  KeyDeps keys{};
 
   Call call() const { return {clock.steady_now() + patience, stop}; }
 };
 
-/// Adds all of /api/v1/, its description at /openapi.json and /api/v1/openapi.json, and what the sample's scripts
-/// call: /api/IoTHubSynchronizer_HttpListener and /runtime/webhooks/durabletask/instances. The health routes and the
-/// webhook are not among them.
+/// Adds all of /api/v1/ (keys when deps.keys.store is there), its description at /openapi.json and
+/// /api/v1/openapi.json, and what the sample's scripts call: /api/IoTHubSynchronizer_HttpListener and
+/// /runtime/webhooks/durabletask/instances. The health routes and the webhook are not among them.
 void add_api_routes(Router& router, const ApiDeps& deps);
 
 }  // namespace twinstep::api

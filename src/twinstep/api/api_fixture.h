@@ -55,7 +55,14 @@ class ApiFixture : public ::testing::Test {
             [this](const config::Link&, const DeviceId& device, const json::object&, const Call&) {
               looked_at = device;
               return sides;
-            }};
+            },
+            {},
+            Millis{20'000},
+            {&keys, [this] { ++keys_changed; },
+             [](const Principal& who, std::string_view instance, bool operate) {
+               if (who.key_id.empty()) return std::string();
+               return fmt::format("{}-{}-{}", operate ? "o" : "r", who.key_id, instance);
+             }}};
   }
 
   store::NewWorkflow task(std::string_view link, std::string_view device) {
@@ -136,13 +143,15 @@ class ApiFixture : public ::testing::Test {
   Rng rng{1};
   std::unique_ptr<store::Database> database = store::open_database("sqlite::memory:", clock).value();
   store::WorkflowStore store{*database};
+  security::KeyStore keys{*database};
+  int keys_changed = 0;
   config::Config config;
   std::map<std::string, std::string> plans;
   std::vector<store::DeviceOutcome> outcomes;
   std::vector<store::RunStore::Mention> mentions;
   DeviceSides sides{HubSide{}, ExternalSide{}};
   DeviceId looked_at;
-  const std::unique_ptr<Gate> gate = open_gate("test");
+  std::unique_ptr<Gate> gate = open_gate("test");
   Router router;
   int made = 0;
   json::value description = json::parse(openapi_text(), "openapi.json").value();

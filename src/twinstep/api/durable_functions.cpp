@@ -39,15 +39,26 @@ std::string instance_url(const http::ServerRequest& request, const store::Workfl
   return fmt::format("{}{}/{}", base_url(request), kInstances, id.value);
 }
 
+/// What an address carries for who came with a key, as Functions' did: the right to this instance, never that key.
+std::string with_code(const ApiDeps& deps, const RouteMatch& match, const store::WorkflowId& id, bool operate,
+                      std::string url) {
+  const std::string code = deps.keys.address_key ? deps.keys.address_key(*match.who, id.value, operate) : std::string();
+  if (code.empty()) return url;
+  return url + (url.find('?') == std::string::npos ? "?code=" : "&code=") + code;
+}
+
 /// 202 with the addresses for the caller. `{eventName}` and `{text}` are for it to fill in.
-http::ServerResponse check_status(const http::ServerRequest& request, const store::WorkflowId& id) {
+http::ServerResponse check_status(const ApiDeps& deps, const http::ServerRequest& request, const RouteMatch& match,
+                                  const store::WorkflowId& id) {
   const std::string url = instance_url(request, id);
+  const std::string status = with_code(deps, match, id, false, url);
+  const auto operate = [&](std::string_view end) { return with_code(deps, match, id, true, url + std::string(end)); };
   auto out = reply(202, json::object{{"id", id.value},
-                                     {"statusQueryGetUri", url},
-                                     {"sendEventPostUri", url + "/raiseEvent/{eventName}"},
-                                     {"terminatePostUri", url + "/terminate?reason={text}"},
-                                     {"purgeHistoryDeleteUri", url}});
-  out.headers.push_back({"Location", url});
+                                     {"statusQueryGetUri", status},
+                                     {"sendEventPostUri", operate("/raiseEvent/{eventName}")},
+                                     {"terminatePostUri", operate("/terminate?reason={text}")},
+                                     {"purgeHistoryDeleteUri", operate("")}});
+  out.headers.push_back({"Location", status});
   out.headers.push_back({"Retry-After", "10"});
   return out;
 }
@@ -66,15 +77,16 @@ Result<const config::Link*> sample_link(const config::Config& config, const std:
                                    : fmt::format("there is no link '{}'; the links are {}", name, names));
 }
 
-http::ServerResponse start_run(const ApiDeps& deps, const http::ServerRequest& request) {
+http::ServerResponse start_run(const ApiDeps& deps, const http::ServerRequest& request, const RouteMatch& match) {
   if (!deps.config.synchronizer_enabled) return empty_reply(400);  // as the sample
   const auto link = sample_link(deps.config, request.query_value("link"));
   if (!link) return problem(link.error());
   const auto started = deps.store.start({workflows::link_workflow(**link, "http", deps.rng)}, deps.call());
-  return started ? check_status(request, started->front().id) : problem(started.error());
+  return started ? check_status(deps, request, match, started->front().id) : problem(started.error());
 }
 
-http::ServerResponse show(const ApiDeps& deps, const http::ServerRequest& request, const store::Workflow& workflow) {
+http::ServerResponse show(const ApiDeps& deps, const http::ServerRequest& request, const RouteMatch& match,
+                          const store::Workflow& workflow) {
   json::object body = instance_json(workflow, switched(request, "showInput", true));
   if (switched(request, "showHistory", false)) {
     const auto lines = deps.store.history(workflow.id, deps.call());
@@ -83,7 +95,7 @@ http::ServerResponse show(const ApiDeps& deps, const http::ServerRequest& reques
   }
   if (!has_ended(workflow)) {
     auto out = reply(202, body);
-    out.headers.push_back({"Location", instance_url(request, workflow.id)});
+    out.headers.push_back({"Location", with_code(deps, match, workflow.id, false, instance_url(request, workflow.id))});
     out.headers.push_back({"Retry-After", "5"});
     return out;
   }
@@ -113,7 +125,8 @@ http::ServerResponse terminate(const ApiDeps& deps, const http::ServerRequest& r
 /// Approve and Reject are for blocked runs. Durable Functions keeps events that nobody waits for yet; an approval
 /// before there is a plan to look at would be worth nothing, so such events, and all others, are only recorded.
 http::ServerResponse raise_event(const ApiDeps& deps, const http::ServerRequest& request,
-                                 const store::Workflow& workflow, const std::string& event) {
+                                 const store::Workflow& workflow, const RouteMatch& match) {
+  const std::string& event = match.part("event");
   json::object body;
   if (!request.body.empty()) {
     const std::string_view type = request.header("Content-Type");
@@ -125,7 +138,8 @@ http::ServerResponse raise_event(const ApiDeps& deps, const http::ServerRequest&
   }
   if (has_ended(workflow)) return gone(workflow);
   const bool waits = is_run(workflow) && workflow.state == store::State::kBlocked;
-  const std::string_view by = json::string_or(body, "by", "raiseEvent").substr(0, kLongestText);
+  std::string by(json::string_or(body, "by", "raiseEvent").substr(0, kLongestText));
+  if (!match.who->key_id.empty()) by += fmt::format(" (key {})", match.who->name);
   Status done;
   if (waits && http::same_name(event, "Approve"))
     done = approve_run(deps.store, workflow.id, json::string_or(body, "plan"), by, deps.call());
@@ -147,7 +161,8 @@ http::ServerResponse rewind(const ApiDeps& deps, const store::Workflow& workflow
 }
 
 /// A new one with the input of the old one; what is at work already is the answer.
-http::ServerResponse restart(const ApiDeps& deps, const http::ServerRequest& request, const store::Workflow& workflow) {
+http::ServerResponse restart(const ApiDeps& deps, const http::ServerRequest& request, const RouteMatch& match,
+                             const store::Workflow& workflow) {
   const Subject subject = subject_of(workflow.key);
   if (!deps.config.find_link(subject.link))
     return problem(400, "api.unknown-link",
@@ -161,7 +176,7 @@ http::ServerResponse restart(const ApiDeps& deps, const http::ServerRequest& req
   anew.input = workflow.input;
   anew.on_busy = store::OnBusy::kSkip;
   const auto started = deps.store.start({anew}, deps.call());
-  return started ? check_status(request, started->front().id) : problem(started.error());
+  return started ? check_status(deps, request, match, started->front().id) : problem(started.error());
 }
 
 http::ServerResponse not_suspendable(const store::Workflow& workflow) {
@@ -248,7 +263,9 @@ Result<http::ServerResponse> list_instances(const ApiDeps& deps, const http::Ser
 void add_durable_functions_routes(Router& router, const ApiDeps& deps) {
   for (const char* method : {"GET", "POST"})
     router.add(method, "/api/IoTHubSynchronizer_HttpListener", Scope::kOperate,
-               [deps](const http::ServerRequest& request, const RouteMatch&) { return start_run(deps, request); });
+               [deps](const http::ServerRequest& request, const RouteMatch& match) {
+                 return start_run(deps, request, match);
+               });
 
   router.add("GET", std::string(kInstances), Scope::kRead,
              [deps](const http::ServerRequest& request, const RouteMatch&) {
@@ -269,17 +286,19 @@ void add_durable_functions_routes(Router& router, const ApiDeps& deps) {
           return problem(unknown, found.error().code, found.error().what);
         });
   };
-  add("GET", "", 404,
-      [deps](const auto& request, const auto& found, const auto&) { return show(deps, request, found); });
+  add("GET", "", 404, [deps](const auto& request, const auto& found, const RouteMatch& match) {
+    return show(deps, request, match, found);
+  });
   add("DELETE", "", 404, [deps](const auto&, const auto& found, const auto&) { return purge(deps, found); });
   add("POST", "/terminate", 404,
       [deps](const auto& request, const auto& found, const auto&) { return terminate(deps, request, found); });
   add("POST", "/raiseEvent/{event}", 404, [deps](const auto& request, const auto& found, const RouteMatch& match) {
-    return raise_event(deps, request, found, match.part("event"));
+    return raise_event(deps, request, found, match);
   });
   add("POST", "/rewind", 404, [deps](const auto&, const auto& found, const auto&) { return rewind(deps, found); });
-  add("POST", "/restart", 400,
-      [deps](const auto& request, const auto& found, const auto&) { return restart(deps, request, found); });
+  add("POST", "/restart", 400, [deps](const auto& request, const auto& found, const RouteMatch& match) {
+    return restart(deps, request, match, found);
+  });
   for (const char* end : {"/suspend", "/resume"})
     add("POST", end, 404, [](const auto&, const auto& found, const auto&) { return not_suspendable(found); });
 }

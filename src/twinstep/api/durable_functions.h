@@ -7,7 +7,8 @@ namespace twinstep::api {
 /// What the Azure Functions sample answered, so that scripts written for it go on working: the start of its
 /// synchronization, and Durable Functions' instances. An instance is a run, a sweep or a task. Answers as azure.md
 /// section 6 has them; a failed one answers 500 as in 1.4.1, unless returnInternalServerErrorOnFailure=false. The
-/// parameters taskHub, connection and code are taken and ignored.
+/// parameters taskHub and connection are taken and ignored; code is the gate's. Who came with a key gets addresses that
+/// carry a code for their one instance (security::InstanceKeys).
 /// Source  Durable Functions HTTP API, 1.4.1 and current (azure.md 6).
 void add_durable_functions_routes(Router& router, const ApiDeps& deps);
 

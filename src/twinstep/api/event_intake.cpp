@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "twinstep/base/crash_point.h"
+#include "twinstep/base/redact.h"
 #include "twinstep/http/text.h"
 
 namespace twinstep::api {
@@ -80,7 +81,8 @@ void EventIntake::refuse(std::string_view hub) {
       times = ++counts.unknown_hubs[name];
   });
   if (times == 1)
-    spdlog::warn("event.unknown_hub hub=\"{}\" reason=\"no link listens to events of a hub of that name\"", name);
+    spdlog::warn("event.unknown_hub hub=\"{}\" reason=\"no link listens to events of a hub of that name\"",
+                 for_log(name));
 }
 
 store::NewWorkflow EventIntake::unusable(const Target* target, std::string_view device, std::string_view id,
@@ -132,11 +134,11 @@ http::ServerResponse EventIntake::post(const http::ServerRequest& request) {
     return problem(large ? 413 : 400, delivery.error().code, delivery.error().what);
   }
   if (delivery->purpose == azure::EventDelivery::Purpose::kValidate) {
-    spdlog::info("subscription.validated name=\"{}\"", request.header("aeg-subscription-name"));
+    spdlog::info("subscription.validated name=\"{}\"", for_log(request.header("aeg-subscription-name")));
     return reply(200, json::object{{"validationResponse", delivery->validation_code}});
   }
   if (delivery->purpose == azure::EventDelivery::Purpose::kUnsubscribe) {
-    spdlog::info("subscription.deleted name=\"{}\"", request.header("aeg-subscription-name"));
+    spdlog::info("subscription.deleted name=\"{}\"", for_log(request.header("aeg-subscription-name")));
     return reply(200, json::object{});
   }
 

@@ -33,7 +33,8 @@ struct IntakeCounts {
 ///   413  larger than Event Grid ever sends
 ///   503  the store is away: Event Grid tries again (with Retry-After)
 ///
-/// Never 401, 403, 404: Event Grid drops what is answered so, or leaves the endpoint alone for a while.
+/// Never 401, 403, 404: Event Grid drops what is answered so, or leaves the endpoint alone for a while. (The gate
+/// before it answers them to who can never succeed: key_gate.h.)
 ///
 /// Threads   any method, any thread.
 /// Source    azure.md 2.3 and 2.4.

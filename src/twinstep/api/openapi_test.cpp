@@ -24,6 +24,16 @@ TEST_F(OpenApi, DescribesEveryRouteAndNothingElse) {
   EXPECT_EQ(described, routed);
 }
 
+TEST_F(OpenApi, NamesTheScopeThatEachRouteNeeds) {
+  for (const Router::Route& route : router.routes()) {
+    std::string method = route.method;
+    for (char& c : method) c = static_cast<char>(std::tolower(c));
+    const json::value& operation = description.at("paths").at(route.pattern).at(method);
+    EXPECT_EQ(operation.at("x-twinstep-scope"), json::value(json::string(to_string(route.scope))))
+        << route.method << " " << route.pattern;
+  }
+}
+
 void collect_references(const json::value& value, std::set<std::string>& out) {
   if (value.is_array())
     for (const json::value& one : value.get_array()) collect_references(one, out);
@@ -37,6 +47,9 @@ void collect_references(const json::value& value, std::set<std::string>& out) {
 TEST_F(OpenApi, EveryReferenceLeadsSomewhereAndEveryComponentIsUsed) {
   std::set<std::string> used, there;
   collect_references(description, used);
+  for (const json::value& one : description.at("security").as_array())
+    for (const auto& [scheme, scopes] : one.as_object())
+      used.insert("#/components/securitySchemes/" + std::string(scheme));
   for (const auto& [kind, all] : description.at("components").as_object())
     for (const auto& [name, component] : all.as_object())
       there.insert("#/components/" + std::string(kind) + "/" + std::string(name));

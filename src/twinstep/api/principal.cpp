@@ -39,22 +39,6 @@ class OpenGate final : public Gate {
 
 }  // namespace
 
-std::string_view to_string(Scope scope) {
-  switch (scope) {
-    case Scope::kEvents:
-      return "events";
-    case Scope::kFacade:
-      return "facade";
-    case Scope::kRead:
-      return "read";
-    case Scope::kOperate:
-      return "operate";
-    case Scope::kAdmin:
-      break;
-  }
-  return "admin";
-}
-
 bool Principal::has(Scope scope) const { return std::find(scopes.begin(), scopes.end(), scope) != scopes.end(); }
 
 bool Principal::may(DeviceAction action, std::string_view hub, std::string_view device) const {

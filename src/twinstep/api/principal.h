@@ -7,27 +7,19 @@
 
 #include "twinstep/base/result.h"
 #include "twinstep/http/server.h"
+#include "twinstep/security/rights.h"
 
 /// Who asks the daemon for something, and what they may do.
 namespace twinstep::api {
 
-/// What a route demands. A key holds some of them; none implies another.
-enum class Scope {
-  kEvents,   ///< deliver events to the webhook
-  kFacade,   ///< create, read and delete single devices of the hubs and ids that the key names
-  kRead,     ///< look at links, runs, tasks, devices, figures
-  kOperate,  ///< start, approve, reject, retry and cancel
-  kAdmin,    ///< keys, log level
-};
-std::string_view to_string(Scope scope);
-
-/// What a façade key may do to a device.
-enum class DeviceAction { kCreate, kDelete, kRead };
+using security::DeviceAction;
+using security::Scope;
+using security::to_string;
 
 /// The caller of one request, as the gate knows it. A plain value.
 struct Principal {
-  std::string name;    ///< for history and audit: a key's name, or "this machine"
-  std::string key_id;  ///< of the key that was shown; empty when none was needed
+  std::string name;    ///< for history and audit: a key's name, "entra/APPLICATION", or "this machine"
+  std::string key_id;  ///< of the key that was shown, or whose start made the address; empty when none was needed
   std::vector<Scope> scopes;
   std::vector<std::string> hubs;  ///< names of hubs, compared without case; empty = every hub
   std::vector<std::string> ids;   ///< patterns of device ids, '*' any text, '?' one character; empty = every id
@@ -52,6 +44,8 @@ class Gate {
   /// Who asks, when they hold `scope`; otherwise the answer that they get: 401 for no or unknown credentials, 403 for
   /// those that lack the scope, 429 with Retry-After for a key that asks too often, 503 when that cannot be told now.
   virtual tl::expected<PrincipalPtr, http::ServerResponse> admit(const http::ServerRequest& request, Scope scope) = 0;
+  /// What came of a request that was admitted.
+  virtual void answered(const http::ServerRequest&, const Principal&, Scope, int /*status*/) {}
 };
 
 /// Lets everybody in as Principal::everything(name): for listeners that only this machine reaches, and for tests.

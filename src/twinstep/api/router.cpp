@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "twinstep/base/encoding.h"
+#include "twinstep/base/redact.h"
 #include "twinstep/http/text.h"
 
 namespace twinstep::api {
@@ -82,7 +83,9 @@ http::ServerResponse Router::handle(const http::ServerRequest& request, Gate& ga
       auto who = gate.admit(request, entry.route.scope);
       if (!who) return std::move(who).error();
       match.who = std::move(*who);
-      return entry.handler(request, match);
+      auto answer = entry.handler(request, match);
+      gate.answered(request, *match.who, entry.route.scope, answer.status);
+      return answer;
     }
     if (allowed.find(entry.route.method) == std::string::npos)
       allowed += (allowed.empty() ? "" : ", ") + entry.route.method;
@@ -90,6 +93,12 @@ http::ServerResponse Router::handle(const http::ServerRequest& request, Gate& ga
   if (allowed.empty()) return problem(404, "http.no-such-path", "there is nothing at " + request.path);
   auto out = problem(405, "http.method", fmt::format("{} knows {}, not {}", request.path, allowed, request.method));
   out.headers.push_back({"Allow", allowed});
+  return out;
+}
+
+std::vector<std::string> path_segments(std::string_view path) {
+  auto out = segments_of(path);
+  for (std::string& one : out) one = percent_decode(one);
   return out;
 }
 
@@ -109,7 +118,7 @@ http::ServerResponse reply(int status, const json::value& body) {
 
 http::ServerResponse problem(int status, std::string_view code, std::string_view said) {
   // A detail may quote a path or a body, which may be no text at all; JSON is text.
-  std::string detail(said);
+  std::string detail = without_keys(said);
   if (!is_utf8(detail))
     for (char& c : detail)
       if (static_cast<unsigned char>(c) >= 0x80) c = '?';

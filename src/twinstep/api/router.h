@@ -52,9 +52,13 @@ class Router {
   std::vector<Entry> entries_;
 };
 
+/// The parts of a path as the router sees them: percent-decoded, without empty ones.
+std::vector<std::string> path_segments(std::string_view path);
+
 /// A JSON answer.
 http::ServerResponse reply(int status, const json::value& body);
-/// An RFC 9457 problem: {"type":"about:blank","title","status","detail","code"}. The code is Error::code, stable.
+/// An RFC 9457 problem: {"type":"about:blank","title","status","detail","code"}. The code is Error::code, stable. A
+/// detail may quote what the caller sent: keys in it become ***.
 http::ServerResponse problem(int status, std::string_view code, std::string_view detail);
 /// The status that fits the kind: not found 404, conflict 409, invalid 400, throttled 429, timeout and unavailable 503
 /// with Retry-After, the rest 500.

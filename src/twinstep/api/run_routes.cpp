@@ -82,10 +82,11 @@ Result<http::ServerResponse> show_plan(const ApiDeps& deps, const V1Request& req
   return out;
 }
 
-/// Who does it, for the history: the body's "by", else "api".
-std::string by_of(const json::object& body) {
-  const std::string_view by = json::string_or(body, "by");
-  return std::string(by.empty() ? "api" : by.substr(0, kLongestName));
+/// Who does it, for the history: the body's "by", else "api"; whoever came with a key cannot leave its name out.
+std::string by_of(const json::object& body, const Principal& who) {
+  const std::string_view by = json::string_or(body, "by").substr(0, kLongestName);
+  if (who.key_id.empty()) return std::string(by.empty() ? "api" : by);
+  return by.empty() ? fmt::format("key {}", who.name) : fmt::format("{} (key {})", by, who.name);
 }
 
 }  // namespace
@@ -131,32 +132,30 @@ void add_run_routes(Router& router, const ApiDeps& deps) {
   });
 
   // What changes a run answers with the run as it is afterwards.
-  using Change = Status (*)(store::WorkflowStore&, const store::WorkflowId&, const json::object&, const Call&);
+  using Change = Status (*)(store::WorkflowStore&, const store::WorkflowId&, const json::object& body,
+                            const std::string& by, const Call&);
   const auto post = [&](std::string pattern, std::vector<std::string_view> members, Change change) {
     add_v1(router, deps, "POST", std::move(pattern), {},
            [deps, members = std::move(members), change](const V1Request& request) -> Result<http::ServerResponse> {
              TRY_ASSIGN(const json::object body, request.body(members));
              TRY(find_workflow(deps.store, request.id(), true, request.call));
-             TRY(change(deps.store, request.id(), body, request.call));
+             TRY(change(deps.store, request.id(), body, by_of(body, request.who()), request.call));
              TRY_ASSIGN(const json::object after, run_json(deps, request.id(), request.call));
              return reply(200, after);
            });
   };
   post("/api/v1/runs/{id}/approve", {"plan", "by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call)
-           -> Status { return approve_run(store, id, json::string_or(body, "plan"), by_of(body), call); });
+       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const std::string& by,
+          const Call& call) { return approve_run(store, id, json::string_or(body, "plan"), by, call); });
   post("/api/v1/runs/{id}/reject", {"by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call) {
-         return reject_run(store, id, by_of(body), call);
-       });
+       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string& by,
+          const Call& call) { return reject_run(store, id, by, call); });
   post("/api/v1/runs/{id}/cancel", {"by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call) {
-         return store.cancel(id, fmt::format("cancelled by {}", by_of(body)), call);
-       });
+       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string& by,
+          const Call& call) { return store.cancel(id, fmt::format("cancelled by {}", by), call); });
   post("/api/v1/runs/{id}/retry", {},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const Call& call) {
-         return store.retry(id, call);
-       });
+       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string&,
+          const Call& call) { return store.retry(id, call); });
 }
 
 }  // namespace twinstep::api

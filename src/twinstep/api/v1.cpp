@@ -35,6 +35,7 @@ std::vector<std::string> query_names(std::string_view query) {
 Status check_parameters(const http::ServerRequest& request, const std::vector<std::string_view>& known) {
   std::vector<std::string> seen;
   for (const std::string& name : query_names(request.query)) {
+    if (http::same_name(name, "code")) continue;  // the gate's
     const auto same = [&](std::string_view one) { return http::same_name(one, name); };
     if (std::none_of(known.begin(), known.end(), same))
       return fail(ErrorKind::kInvalid, "api.unknown-parameter",
@@ -101,8 +102,14 @@ std::string V1Request::page(const std::vector<std::string_view>& keep, std::stri
 
 void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern,
             std::vector<std::string_view> parameters, V1Handler handler) {
+  const Scope scope = method == "GET" ? Scope::kRead : Scope::kOperate;
+  add_v1(router, deps, std::move(method), std::move(pattern), scope, std::move(parameters), std::move(handler));
+}
+
+void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern, Scope scope,
+            std::vector<std::string_view> parameters, V1Handler handler) {
   const bool changes = method != "GET";
-  router.add(std::move(method), std::move(pattern), changes ? Scope::kOperate : Scope::kRead,
+  router.add(std::move(method), std::move(pattern), scope,
              [deps, changes, parameters = std::move(parameters), handler = std::move(handler)](
                  const http::ServerRequest& request, const RouteMatch& match) {
                if (const Status good = check_parameters(request, parameters); !good) return problem(good.error());

@@ -46,6 +46,9 @@ using V1Handler = std::function<Result<http::ServerResponse>(const V1Request&)>;
 /// "api.cross-site"). Errors become problems.
 void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern,
             std::vector<std::string_view> parameters, V1Handler handler);
+/// As that, with a scope of its own.
+void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern, Scope scope,
+            std::vector<std::string_view> parameters, V1Handler handler);
 
 Result<store::State> need_state(std::string_view text);
 /// kNotFound "api.unknown-link" with the names that there are.

@@ -8,8 +8,10 @@
 #include "twinstep/app/listeners.h"
 #include "twinstep/app/open_files.h"
 #include "twinstep/app/sd_notify.h"
+#include "twinstep/app/webhook_trust.h"
 #include "twinstep/base/backoff.h"
 #include "twinstep/config/values.h"
+#include "twinstep/security/sealed_store.h"
 #include "twinstep/version.h"
 
 namespace twinstep::app {
@@ -21,17 +23,16 @@ constexpr Millis kProbeKept{1'000};
 constexpr Millis kStartTime{30'000};
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
-/// What the public listener answers also where strangers can reach it; the rest needs keys. Of the sample's status
-/// routes only those of one instance: who knows its id was given it.
-constexpr std::array<std::string_view, 3> kPublicPaths{"/api/externalregistrysynchronizer_", "/api/iothubsynchronizer_",
-                                                       "/runtime/webhooks/durabletask/instances/"};
+constexpr const char* kThisMachine = "127.0.0.1";
+constexpr std::string_view kMakeKey = "make one: twinstep key create --name NAME --scope events";
+constexpr Millis kKeyReadTime{5'000};
+constexpr std::string_view kAddressSecret = "instance-keys";
+constexpr size_t kAddressSecretBytes = 32;
 
-bool is_public(std::string_view path) {
-  std::string lowered(path);
-  for (char& c : lowered) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return std::any_of(kPublicPaths.begin(), kPublicPaths.end(), [&](std::string_view start) {
-    return lowered.size() > start.size() && lowered.starts_with(start);
-  });
+void set_certificate(http::ServerOptions& options, http::TlsMaterial tls) {
+  options.tls_certificate = std::move(tls.certificate);
+  options.tls_key = std::move(tls.key);
+  options.tls_client_ca = std::move(tls.client_ca);
 }
 
 tl::unexpected<Error> not_open(const std::string& why) {
@@ -49,7 +50,9 @@ Daemon::~Daemon() { stop(); }
 Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Config> config, Clock& clock, Rng& rng) {
   // What the configuration names must be usable before anybody is told that we are here.
   TRY_ASSIGN(const auto remotes, Remotes::open(*config, clock, rng));
+  TRY_ASSIGN(auto trust, open_webhook_trust(*config, clock));
   std::unique_ptr<Daemon> out(new Daemon(std::move(config), clock, rng));
+  out->authenticator_.trust(std::move(trust));
   TRY(out->open_listeners());
   const Status opened = out->try_to_open({clock.steady_now() + kStartTime, {}});
   if (!opened && !opened.error().transient()) return fail(opened.error());
@@ -57,6 +60,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Conf
     spdlog::warn("store.away reason=\"{}\" next=\"tried again until it is there\"", opened.error().what);
     out->opener_ = std::jthread([self = out.get()](std::stop_token stop) { self->bring_up(std::move(stop)); });
   }
+  out->settle_public();
+  out->keys_.watch([self = out.get()] { self->settle_public(); });
   return out;
 }
 
@@ -64,38 +69,116 @@ Status Daemon::open_listeners() {
   const config::Serve& serve = config_->serve;
   TRY_ASSIGN(const auto outside, config::parse_listen(serve.listen));
   TRY_ASSIGN(const auto inside, config::parse_listen(serve.operations));
+  public_local_ = local_by_choice_ = outside.loopback();
+  public_gate_ = std::make_unique<api::KeyGate>(
+      authenticator_, [this] { return public_local_ && keys_.known() && !keys_.any() && !authenticator_.trusts(); },
+      serve.host_names);
+  const bool operations_open = inside.loopback() && !serve.operations_keys;
+  operations_gate_ = std::make_unique<api::KeyGate>(
+      authenticator_, [operations_open] { return operations_open; }, serve.host_names);
+
   const int files = raise_open_files();
   http::ServerOptions options = public_options(serve, outside, files);
   if (!serve.tls_certificate.empty()) {
     TRY_ASSIGN(certificate_, CertificateKeeper::open({serve.tls_certificate, serve.tls_key, serve.client_ca}, clock_));
-    http::TlsMaterial tls = certificate_->material();
-    options.tls_certificate = std::move(tls.certificate);
-    options.tls_key = std::move(tls.key);
-    options.tls_client_ca = std::move(tls.client_ca);
+    set_certificate(options, certificate_->material());
   }
-  const bool everything = outside.loopback();
-  auto opened = http::Server::start(
-      options, [this, everything](const http::ServerRequest& request) { return handle(request, everything); });
-  if (!opened) return fail_within(std::move(opened), fmt::format("serve.listen {}", serve.listen));
-  public_ = std::move(*opened);
+  {
+    std::scoped_lock lock(listener_mutex_);
+    public_options_ = std::move(options);
+    TRY(bind_public(outside.address));
+    public_port_ = public_options_.port = public_->port();
+  }
   if (certificate_)
-    certificate_->keep([this](const http::TlsMaterial& material) { return public_->use_certificate(material); });
-
-  if (!outside.loopback())
-    spdlog::warn(
-        "listener.open address={} reason=\"serve.listen is not on loopback: whoever reaches it may send events and "
-        "start runs; a proxy with TLS and keys belongs before it\"",
-        serve.listen);
-  opened = http::Server::start(operations_options(inside, files),
-                               [this](const http::ServerRequest& request) { return handle(request, true); });
+    certificate_->keep([this](const http::TlsMaterial& material) -> Status {
+      std::scoped_lock lock(listener_mutex_);
+      if (public_) TRY(public_->use_certificate(material));
+      set_certificate(public_options_, material);  // for when it moves
+      return {};
+    });
+  auto opened = http::Server::start(operations_options(inside, files), [this](const http::ServerRequest& request) {
+    return handle(request, *operations_gate_);
+  });
   if (!opened) return fail_within(std::move(opened), fmt::format("serve.operations {}", serve.operations));
   operations_ = std::move(*opened);
-  if (!inside.loopback())
-    spdlog::warn(
-        "listener.open address={} reason=\"serve.operations is not on loopback: whoever reaches it may approve "
-        "and cancel\"",
-        serve.operations);
   return {};
+}
+
+Status Daemon::bind_public(const std::string& address) {
+  http::ServerOptions options = public_options_;
+  options.address = address;
+  auto opened = http::Server::start(
+      options, [this](const http::ServerRequest& request) { return handle(request, *public_gate_); });
+  if (!opened) return fail_within(std::move(opened), fmt::format("serve.listen {}", public_options_.address));
+  public_ = std::move(*opened);
+  public_bound_ = true;
+  return {};
+}
+
+/// Called at the start and whenever the keys were read. Rebinding needs no restart, because nothing depends on the
+/// socket but its address: the port stays, what is being answered is finished, and a sender that finds nobody for that
+/// moment comes again.
+void Daemon::settle_public() {
+  std::scoped_lock lock(listener_mutex_);
+  if (!keys_.known() || local_by_choice_) return;
+  const bool was_wide = !public_local_;
+  const bool wide = keys_.usable() || authenticator_.trusts() || (settled_ && was_wide);
+  settled_ = true;
+  if (public_ && was_wide == wide) return;
+  if (wide) public_local_ = false;  // before anybody else can reach it
+  public_bound_ = false;
+  public_.reset();
+  public_local_ = !wide;
+  const std::string address = wide ? public_options_.address : kThisMachine;
+  if (const Status bound = bind_public(address); !bound)
+    return spdlog::error("listener.failed reason=\"{}\" next=\"it is tried again\"", bound.error().what);
+  if (wide)
+    spdlog::info("listener.open address={}:{} reason=\"there is a key now\"", address, public_port_);
+  else
+    spdlog::error("listener.local address={}:{} configured={} reason=\"no key exists\" next=\"{}\"", address,
+                  public_port_, public_options_.address, kMakeKey);
+}
+
+std::string Daemon::public_trouble() const {
+  if (!public_bound_) return "it is not bound; the log says why";
+  return public_local_ && !local_by_choice_
+             ? fmt::format("no key exists, so it listens on {} only; {}", kThisMachine, kMakeKey)
+             : std::string();
+}
+
+Status Daemon::open_keys(const config::Config& config, const Call& call) {
+  if (!key_store_) key_store_.emplace(*database_);
+  keys_.open(*database_);
+  TRY(keys_.refresh({std::min(call.deadline, clock_.steady_now() + kKeyReadTime), call.stop}));
+  if (addresses_open_) return {};
+  Secret secret(security::random_bytes(kAddressSecretBytes));
+  if (config.store_keys.empty()) {
+    // Without a key to seal it with it stays in this process: addresses that others handed out then need a key.
+    spdlog::debug("addresses.own reason=\"no store_key\"");
+  } else {
+    auto shared =
+        security::SealedStore(*database_).get_or_put(kAddressSecret, secret, security::Sealer(config.store_keys), call);
+    if (!shared && shared.error().transient()) return fail(std::move(shared).error());
+    if (shared)
+      secret = std::move(*shared);
+    else
+      spdlog::error("addresses.own reason=\"{}\" next=\"put that key into store_old_keys and restart\"",
+                    shared.error().what);
+  }
+  authenticator_.use(std::make_shared<const security::InstanceKeys>(std::move(secret)));
+  addresses_open_ = true;
+  return {};
+}
+
+api::KeyDeps Daemon::key_deps() {
+  return {&*key_store_,
+          [this] {
+            if (const Status read = keys_.refresh({clock_.steady_now() + kKeyReadTime, {}}); !read)
+              spdlog::warn("keys.unreadable reason=\"{}\" next=\"tried again in 3 s\"", read.error().what);
+          },
+          [this](const api::Principal& who, std::string_view instance, bool operate) {
+            return authenticator_.address_key(who, instance, operate);
+          }};
 }
 
 Status Daemon::try_to_open(const Call& call) {
@@ -122,8 +205,9 @@ Status Daemon::try_to_open(const Call& call) {
       if (!taken) return fail(std::move(taken).error());
       lock_.emplace(std::move(*taken));
     }
+    TRY(open_keys(*config, call));
     if (!service) {
-      TRY_ASSIGN(service, Service::open(config, *database_, clock_, rng_));
+      TRY_ASSIGN(service, Service::open(config, *database_, clock_, rng_, key_deps()));
     }
     return service->start(call);
   };
@@ -150,6 +234,7 @@ void Daemon::bring_up(std::stop_token stop) {
 Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<std::string>& warnings) {
   std::scoped_lock one_at_a_time(reload_mutex_);
   if (stopped_) return {};
+  TRY_ASSIGN(auto trust, open_webhook_trust(*config, clock_));
   sd_notify("RELOADING=1");
   opener_ = {};
   std::shared_ptr<Service> before;
@@ -161,14 +246,16 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
         was.tls_key != is.tls_key || was.client_ca != is.client_ca || was.max_connections != is.max_connections ||
         was.max_connections_per_address != is.max_connections_per_address ||
         was.max_requests_per_address != is.max_requests_per_address || was.idle_timeout != is.idle_timeout ||
-        was.request_timeout != is.request_timeout)
+        was.request_timeout != is.request_timeout || was.operations_keys != is.operations_keys ||
+        was.host_names != is.host_names)
       warnings.emplace_back(
-          "addresses, limits, times and the names of certificate files under serve take effect after a restart");
+          "serve.listen, serve.operations, the names of certificate files and of hosts, operations_keys, limits and "
+          "times of serve take effect after a restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;
   if (before) {
-    auto opened = Service::open(config, *database_, clock_, rng_);
+    auto opened = Service::open(config, *database_, clock_, rng_, key_deps());
     if (!opened) {
       sd_notify("READY=1");
       return fail(std::move(opened).error());
@@ -181,6 +268,8 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     config_ = std::move(config);
     service_ = nullptr;
   }
+  authenticator_.trust(std::move(trust));
+  settle_public();
   // From here on the new one is in force; while the store is away it is started as soon as it comes back.
   Status started = before ? next->start({clock_.steady_now() + kStartTime, {}}) : Status(not_open({}));
   if (started) {
@@ -203,8 +292,12 @@ void Daemon::stop() {
   if (std::exchange(stopped_, true)) return;
   sd_notify("STOPPING=1");
   opener_ = {};
+  keys_.stop();  // nobody moves the listener from now on
   certificate_.reset();
-  if (public_) public_->stop();
+  {
+    std::scoped_lock lock(listener_mutex_);
+    if (public_) public_->stop();
+  }
   if (operations_) operations_->stop();
   std::shared_ptr<Service> service;
   {
@@ -219,14 +312,9 @@ bool Daemon::working() {
   return service_ != nullptr;
 }
 
-http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool everything) {
-  if (everything && request.path == "/healthz") return health();
-  if (everything && request.path == "/readyz") return ready();
-  if (everything && request.path == "/loglevel") return log_level(request);
-  if (!everything && !is_public(request.path))
-    return api::problem(
-        403, "http.not-public",
-        fmt::format("{} is answered at serve.operations only, because this address is not loopback", request.path));
+http::ServerResponse Daemon::handle(const http::ServerRequest& request, api::KeyGate& gate) {
+  if (request.path == "/healthz" || request.path == "/readyz" || request.path == "/loglevel")
+    return own_route(request, gate);
   std::shared_ptr<Service> service;
   std::string why;
   {
@@ -234,25 +322,45 @@ http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool eve
     service = service_;
     why = not_open_;
   }
-  if (!service) return api::problem(not_open(why).value());
-  return service->router().handle(request, *gate_);
+  // Why is for those who run it: a stranger is told that, and no more.
+  if (!service) return api::problem(not_open(gate.open() ? why : std::string()).value());
+  return service->router().handle(request, gate);
 }
 
-http::ServerResponse Daemon::health() {
-  json::object out{{"status", "ok"}, {"version", kVersion}};
+/// Health and log level. Probes of the operations listener have no key: where one is needed they are told yes or no,
+/// and the reasons to those who may read.
+http::ServerResponse Daemon::own_route(const http::ServerRequest& request, api::KeyGate& gate) {
+  const bool level = request.path == "/loglevel";
+  const bool probe = &gate == operations_gate_.get() && !level && !gate.open() && !api::shows_credentials(request);
+  const api::Scope scope = level ? api::Scope::kAdmin : api::Scope::kRead;
+  api::PrincipalPtr who;
+  if (!probe) {
+    auto admitted = gate.admit(request, scope);
+    if (!admitted) return std::move(admitted).error();
+    who = std::move(*admitted);
+  }
+  auto answer = level ? log_level(request) : request.path == "/healthz" ? health(!probe) : ready(!probe);
+  if (who) gate.answered(request, *who, scope, answer.status);
+  return answer;
+}
+
+http::ServerResponse Daemon::health(bool counts) {
+  json::object out{{"status", "ok"}};
+  if (!counts) return api::reply(200, out);
+  out["version"] = kVersion;
   std::shared_ptr<Service> service;
   {
     std::scoped_lock lock(mutex_);
     service = service_;
   }
   if (service) {
-    const api::IntakeCounts counts = service->intake();
+    const api::IntakeCounts intake = service->intake();
     json::object unknown;
-    for (const auto& [hub, times] : counts.unknown_hubs) unknown[hub] = times;
+    for (const auto& [hub, times] : intake.unknown_hubs) unknown[hub] = times;
     out["events"] =
-        json::object{{"deliveries", counts.deliveries}, {"received", counts.events}, {"started", counts.started},
-                     {"joined", counts.joined},         {"known", counts.known},     {"ignored", counts.ignored},
-                     {"failed", counts.failed},         {"unknownHubs", unknown}};
+        json::object{{"deliveries", intake.deliveries}, {"received", intake.events}, {"started", intake.started},
+                     {"joined", intake.joined},         {"known", intake.known},     {"ignored", intake.ignored},
+                     {"failed", intake.failed},         {"unknownHubs", unknown}};
   }
   return api::reply(200, out);
 }
@@ -272,7 +380,7 @@ std::string Daemon::store_trouble() {
   return probe_;
 }
 
-http::ServerResponse Daemon::ready() {
+http::ServerResponse Daemon::ready(bool told) {
   std::shared_ptr<Service> service;
   std::string why;
   {
@@ -299,7 +407,10 @@ http::ServerResponse Daemon::ready() {
     for (const engine::LaneState& lane : service->lanes())
       part("lane " + lane.name, lane.trouble.empty() ? resting[lane.name] : lane.trouble, false);
   }
-  return api::reply(all ? 200 : 503, json::object{{"ready", all}, {"parts", parts}});
+  part("public listener", public_trouble(), true);
+  json::object out{{"ready", all}};
+  if (told) out["parts"] = std::move(parts);
+  return api::reply(all ? 200 : 503, out);
 }
 
 http::ServerResponse Daemon::log_level(const http::ServerRequest& request) {

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 
+#include "twinstep/api/key_gate.h"
 #include "twinstep/app/certificate_keeper.h"
 #include "twinstep/app/service.h"
 #include "twinstep/http/server.h"
@@ -16,8 +18,11 @@ namespace twinstep::app {
 /// `twinstep serve`: two listeners that answer from the first moment on, a store that is opened as soon as it can be,
 /// and the service of the configuration in force.
 ///
-///   public      webhook and the sample's routes; all others too when it listens on loopback
-///   operations  everything, with /healthz, /readyz and /loglevel
+///   public      everything, for keys; on loopback for everybody until there is a key. Elsewhere it needs one: without
+///               any, and without trust in Entra ID tokens, it binds to 127.0.0.1 instead and says so, until the first
+///               key is made; then it binds to its address within seconds. Once bound there it stays, also when all
+///               keys are revoked: then nobody gets in.
+///   operations  everything; on loopback without a key, unless serve.operations_keys is required
 ///
 /// Threads   any method, any thread.
 class Daemon {
@@ -37,7 +42,9 @@ class Daemon {
   /// Closes the listeners, lets handlers finish for 5 s, ends work at its next safe point. Safe to call twice.
   void stop();
 
-  uint16_t port() const { return public_->port(); }
+  uint16_t port() const { return public_port_; }
+  /// Why the public listener is not where the configuration says, for people; empty = it is.
+  std::string public_trouble() const;
   uint16_t operations_port() const { return operations_->port(); }
   /// The store is open and work goes on.
   bool working();
@@ -47,17 +54,26 @@ class Daemon {
   Status open_listeners();
   void bring_up(std::stop_token stop);
   Status try_to_open(const Call& call);
-  http::ServerResponse handle(const http::ServerRequest& request, bool everything);
-  http::ServerResponse ready();
-  http::ServerResponse health();
+  Status bind_public(const std::string& address);  ///< with listener_mutex_
+  void settle_public();
+  Status open_keys(const config::Config& config, const Call& call);
+  api::KeyDeps key_deps();
+  http::ServerResponse handle(const http::ServerRequest& request, api::KeyGate& gate);
+  http::ServerResponse own_route(const http::ServerRequest& request, api::KeyGate& gate);
+  http::ServerResponse ready(bool parts);
+  http::ServerResponse health(bool counts);
   http::ServerResponse log_level(const http::ServerRequest& request);
   std::string store_trouble();
 
   Clock& clock_;
   Rng& rng_;
-  const std::unique_ptr<api::Gate> gate_ = api::open_gate("this machine");
   std::optional<store::FileLock> lock_;
   std::unique_ptr<store::Database> database_;  // set once, before service_
+  security::KeyCache keys_{clock_};
+  api::Authenticator authenticator_{keys_, clock_};
+  std::optional<security::KeyStore> key_store_;  // set with database_
+  bool addresses_open_ = false;                  // codes of instances' addresses can be made; by try_to_open() only
+  std::unique_ptr<api::KeyGate> public_gate_, operations_gate_;  // set once, before the listeners
 
   std::mutex mutex_;  // guards the next three; not held while anything waits
   std::shared_ptr<const config::Config> config_;
@@ -71,8 +87,18 @@ class Daemon {
   std::mutex reload_mutex_;  // one reload or stop at a time; guards stopped_
   bool stopped_ = false;
   std::jthread opener_;
-  std::unique_ptr<http::Server> public_;
   std::unique_ptr<http::Server> operations_;
+  uint16_t public_port_ = 0;               // set once
+  bool local_by_choice_ = false;           // likewise: the configuration says loopback
+  std::atomic<bool> public_local_{false};  // only this machine reaches the public listener
+
+  std::atomic<bool> public_bound_{false};
+
+  // Guards all below; held while the public listener moves, so that no handler may take it.
+  std::mutex listener_mutex_;
+  http::ServerOptions public_options_;
+  std::unique_ptr<http::Server> public_;
+  bool settled_ = false;                            // it was decided at least once where it listens
   std::unique_ptr<CertificateKeeper> certificate_;  // of public_, which it must not outlive; null without TLS
 };
 

@@ -67,7 +67,7 @@ Service::Service(std::shared_ptr<const config::Config> config, store::Database& 
 Service::~Service() { stop(); }
 
 Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Config> config, store::Database& database,
-                                               Clock& clock, Rng& rng) {
+                                               Clock& clock, Rng& rng, api::KeyDeps keys) {
   std::unique_ptr<Service> out(new Service(std::move(config), database, clock, rng));
   TRY_ASSIGN(out->remotes_, Remotes::open(*out->config_, clock, rng));
   engine::EngineOptions options;
@@ -83,7 +83,7 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
   for (const config::Link& link : out->config_->links)
     out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, out->locks_, clock, rng);
   out->scheduler_ = std::make_unique<workflows::Scheduler>(out->engine_->store(), clock, rng);
-  out->add_routes();
+  out->add_routes(std::move(keys));
   out->add_lanes();
   return out;
 }
@@ -123,18 +123,23 @@ void Service::add_lanes() {
                        }});
 }
 
-void Service::add_routes() {
+void Service::add_routes(api::KeyDeps keys) {
   std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> listening;
   for (const config::Link& link : config_->links) listening.emplace_back(&link, &remotes_->external(link));
   intake_ = std::make_unique<api::EventIntake>(*config_, std::move(listening), engine_->store(), hints_, clock_, rng_);
   intake_->add_routes(router_);
-  api::add_api_routes(
-      router_,
-      {*config_, engine_->store(), api::stored_runs(runs_), clock_, rng_,
-       [this](const config::Link& link, const DeviceId& device, const json::object& remembered, const Call& call) {
-         return api::look_at_device(remotes_->hub(link), remotes_->external(link), device, remembered, call);
-       },
-       stopping_.get_token()});
+  api::ApiDeps deps{
+      *config_,
+      engine_->store(),
+      api::stored_runs(runs_),
+      clock_,
+      rng_,
+      [this](const config::Link& link, const DeviceId& device, const json::object& remembered, const Call& call) {
+        return api::look_at_device(remotes_->hub(link), remotes_->external(link), device, remembered, call);
+      },
+      stopping_.get_token()};
+  deps.keys = std::move(keys);
+  api::add_api_routes(router_, deps);
 }
 
 Status Service::start(const Call& call) {

@@ -21,7 +21,7 @@ class Service {
   /// Opens every remote; contacts nothing and starts nothing. All references outlive the service.
   /// Errors  as open_link(): a configuration that passes here can be worked by.
   static Result<std::unique_ptr<Service>> open(std::shared_ptr<const config::Config> config, store::Database& database,
-                                               Clock& clock, Rng& rng);
+                                               Clock& clock, Rng& rng, api::KeyDeps keys);
   ~Service();  ///< stop()
 
   /// Begins to work. Errors  those of the store.
@@ -41,7 +41,7 @@ class Service {
 
   Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng);
   void add_lanes();
-  void add_routes();
+  void add_routes(api::KeyDeps keys);
   LinkWork* find(std::string_view link);
 
   const std::shared_ptr<const config::Config> config_;

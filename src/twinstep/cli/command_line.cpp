@@ -19,10 +19,15 @@ void add_link(CLI::App& command, CommandLine& out) {
 
 const std::vector<std::string> kStates{"queued", "waiting", "running", "blocked", "done", "failed", "cancelled"};
 
+void add_key_option(CLI::App& command, CommandLine& out) {
+  command.add_option("--key", out.key, "env:NAME or file:/path of a key for the daemon; else the key in $TWINSTEP_KEY");
+}
+
 /// What the commands that talk to the daemon share.
 CLI::App* add_daemon_command(CLI::App& app, CommandLine& out, const char* name, const char* text) {
   CLI::App* command = app.add_subcommand(name, text);
   command->add_option("--url", out.url, "where the daemon is; else $TWINSTEP_URL, else serve.operations");
+  add_key_option(*command, out);
   command->footer(kExitCodes);
   return command;
 }
@@ -70,6 +75,42 @@ void add_daemon_commands(CLI::App& app, CommandLine& out) {
   auto* explain = add_daemon_command(app, out, "explain", "how a device stands in both registries, and why");
   explain->add_option("device", out.device, "device id")->required();
   explain->add_option("--link", out.link, "only of this link");
+}
+
+/// Keys and what is sealed: in the store itself, or at a daemon.
+void add_key_commands(CLI::App& app, CommandLine& out) {
+  auto* key = app.add_subcommand("key", "who may use the daemon: make, list, revoke and rotate keys");
+  key->require_subcommand(1);
+  auto* create = key->add_subcommand("create", "make a key; it is shown once");
+  create->add_option("--name", out.name, "name of the key")->required();
+  create
+      ->add_option("--scope", out.scopes, "events, facade (when not given), read, operate, admin; several with commas")
+      ->delimiter(',');
+  create->add_option("--hubs", out.hubs, "facade: only these hubs")->delimiter(',');
+  create->add_option("--ids", out.ids, "facade: only device ids that fit one of these; * any text, ? one character")
+      ->delimiter(',');
+  create->add_option("--may", out.may, "facade: create, delete, read; all when not given")->delimiter(',');
+  create->add_option("--rate", out.rate, "requests, such as 10/s, 600/m, 1000/h");
+  create->add_option("--expires", out.expires, "ends after that time, such as 90d");
+  create->footer(
+      "Example: twinstep key create --name tp --hubs contoso --ids 'lora-*' --may create,delete --rate 10/s");
+  auto* list = key->add_subcommand("list", "all keys, revoked ones too; never what is shown to use one");
+  auto* revoke = key->add_subcommand("revoke", "end a key: here at once, at running daemons within 5 s");
+  auto* rotate = key->add_subcommand("rotate", "give a key another text; the one before works on for a while");
+  for (auto* command : {revoke, rotate}) command->add_option("key", out.id, "name or id of the key")->required();
+  rotate->add_option("--overlap", out.overlap, "how long the text before works on; 24h when not given");
+  for (auto* command : {create, list, revoke, rotate}) {
+    command->add_option("--url", out.url, "ask the daemon there; else the store is opened");
+    add_key_option(*command, out);
+    command->footer(command->get_footer().empty() ? kExitCodes : command->get_footer() + "\n" + kExitCodes);
+  }
+
+  auto* store = app.add_subcommand("store", "look after the store");
+  store->require_subcommand(1);
+  auto* rekey = store->add_subcommand("rekey", "seal everything that is sealed with store_key, or with a new key");
+  rekey->add_option("--new-key", out.new_key, "env:NAME or file:/path of the key that comes after store_key");
+  rekey->footer(std::string("May be repeated. Afterwards write the new key as store_key and restart the daemons.\n") +
+                kExitCodes);
 }
 
 }  // namespace
@@ -158,6 +199,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   provider_try->add_option("name", out.name, "external system of the configuration")->required();
 
   add_daemon_commands(app, out);
+  add_key_commands(app, out);
 
   try {
     app.parse(argc, const_cast<char**>(argv));

@@ -63,6 +63,13 @@ struct CommandLine {
   bool yes = false;
   bool dry_run = false;
 
+  std::string key;  ///< of the daemon: env:NAME or file:/path
+  // key
+  std::vector<std::string> scopes, hubs, ids, may;
+  std::string rate, expires, overlap;
+  // store rekey
+  std::string new_key;
+
   bool ended = false;  ///< help, version or a usage error: print `text` and exit with `exit`
   int exit = kDone;
   std::string text;

@@ -22,7 +22,7 @@ constexpr std::array kCommands{
     Command{"diff", run_diff},         Command{"check", run_check}, Command{"config", run_config},
     Command{"provider", run_provider}, Command{"runs", run_runs},   Command{"tasks", run_tasks},
     Command{"approve", run_approve},   Command{"retry", run_retry}, Command{"cancel", run_cancel},
-    Command{"explain", run_explain}};
+    Command{"explain", run_explain},   Command{"key", run_key},     Command{"store", run_store}};
 
 void log_to_standard_error(int verbose) {
   auto logger = std::make_shared<spdlog::logger>("twinstep", std::make_shared<spdlog::sinks::stderr_sink_mt>());

@@ -41,6 +41,8 @@ int run_check(const CommandLine& line, std::stop_token stop);
 int run_config(const CommandLine& line, std::stop_token stop);
 int run_provider(const CommandLine& line, std::stop_token stop);
 int run_serve(const CommandLine& line, std::stop_token stop, Hangup& hangup);
+int run_key(const CommandLine& line, std::stop_token stop);
+int run_store(const CommandLine& line, std::stop_token stop);
 // These talk to the daemon.
 int run_runs(const CommandLine& line, std::stop_token stop);
 int run_tasks(const CommandLine& line, std::stop_token stop);

@@ -2,6 +2,7 @@
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/cli/session.h"
+#include "twinstep/config/values.h"
 
 namespace twinstep::cli {
 namespace {
@@ -18,6 +19,19 @@ std::string_view host_of(std::string_view url) {
   const size_t from = url.find("://") + 3;
   const std::string_view rest = url.substr(from, url.find('/', from) - from);
   return rest.starts_with('[') ? rest.substr(0, rest.find(']') + 1) : rest.substr(0, rest.rfind(':'));
+}
+
+/// On the command line a key would be seen by everybody on this machine, so only where to find it is written there.
+Result<Secret> key_to_show(const CommandLine& line, const std::map<std::string, std::string>& environment) {
+  if (line.key.empty()) return Secret(variable(environment, "TWINSTEP_KEY"));
+  if (!line.key.starts_with("env:") && !line.key.starts_with("file:"))
+    return fail(ErrorKind::kInvalid, "usage.key", "--key says where the key is: env:NAME or file:/path");
+  auto found = config::resolve_secret(line.key, [&](std::string_view name) -> std::optional<std::string> {
+    const auto at = environment.find(std::string(name));
+    return at == environment.end() ? std::nullopt : std::optional(at->second);
+  });
+  if (!found) return fail_within(std::move(found), "--key");
+  return std::move(*found);
 }
 
 ErrorKind kind_of(int status) {
@@ -73,11 +87,12 @@ Result<DaemonClient> DaemonClient::open(const CommandLine& line, std::stop_token
   if (!url.starts_with("http://") && !url.starts_with("https://"))
     return fail(ErrorKind::kInvalid, "usage.url",
                 fmt::format("'{}' is no address of a daemon; it must begin with http:// or https://", url));
-  return DaemonClient(std::move(url), std::move(ca_file), std::move(stop));
+  TRY_ASSIGN(Secret key, key_to_show(line, environment));
+  return DaemonClient(std::move(url), std::move(ca_file), std::move(key), std::move(stop));
 }
 
-DaemonClient::DaemonClient(std::string url, std::string ca_file, std::stop_token stop)
-    : url_(std::move(url)), stop_(std::move(stop)) {
+DaemonClient::DaemonClient(std::string url, std::string ca_file, Secret key, std::stop_token stop)
+    : url_(std::move(url)), key_(std::move(key)), stop_(std::move(stop)) {
   const std::string_view host = host_of(url_);
   const bool here = host.starts_with("127.") || host == "localhost" || host == "[::1]";
   http_ = http::make_transport({.ca_file = std::move(ca_file), .proxy = here ? "-" : "", .user_agent = {}});
@@ -88,6 +103,7 @@ Result<json::value> DaemonClient::send(http::Request request) {
   request.url = url_ + path;
   request.operation = "ask the daemon";
   request.try_timeout = kPatience;
+  if (!key_.empty()) request.headers.push_back({"Authorization", fmt::format("Bearer {}", key_.reveal())});
   auto answer = http_->send(request, Call{real_clock().steady_now() + kPatience, stop_});
   if (!answer && (answer.error().kind == ErrorKind::kUnavailable || answer.error().kind == ErrorKind::kTimeout))
     return fail(

@@ -19,8 +19,9 @@ namespace twinstep::cli {
 ///           kCorrupt "daemon.answer" when something else than a daemon answers.
 class DaemonClient {
  public:
-  /// Finds the daemon: --url, else TWINSTEP_URL, else serve.operations of the configuration.
-  /// Errors  kInvalid "usage.url", those of the configuration.
+  /// Finds the daemon: --url, else TWINSTEP_URL, else serve.operations of the configuration. The key to show it comes
+  /// from --key, else TWINSTEP_KEY.
+  /// Errors  kInvalid "usage.url", "usage.key", those of the configuration.
   static Result<DaemonClient> open(const CommandLine& line, std::stop_token stop);
 
   Result<json::value> get(const std::string& path);
@@ -31,10 +32,11 @@ class DaemonClient {
   const std::string& url() const { return url_; }
 
  private:
-  DaemonClient(std::string url, std::string ca_file, std::stop_token stop);
+  DaemonClient(std::string url, std::string ca_file, Secret key, std::stop_token stop);
   Result<json::value> send(http::Request request);
 
   std::string url_;
+  Secret key_;  // shown with every request; empty = none
   std::unique_ptr<http::Client> http_;
   std::stop_token stop_;
 };

@@ -48,11 +48,14 @@ int run_serve(const CommandLine& line, std::stop_token stop, Hangup& hangup) {
                     reloaded.error().what);
   });
   // The first line says where it listens, for people and for programs that start it with port 0.
-  const json::object where{
+  const std::string trouble = running.public_trouble();
+  json::object where{
       {"listen", running.port()}, {"operations", running.operations_port()}, {"working", running.working()}};
+  if (!trouble.empty()) where["publicListener"] = trouble;
   print(line.json ? json::write(where) + "\n"
-                  : fmt::format("twinstep serves on port {}, operations on port {}\n", running.port(),
-                                running.operations_port()));
+                  : fmt::format("twinstep serves on port {}, operations on port {}{}\n", running.port(),
+                                running.operations_port(),
+                                trouble.empty() ? "" : fmt::format(" (public listener: {})", trouble)));
   std::mutex mutex;
   std::condition_variable_any never;
   std::unique_lock lock(mutex);

@@ -32,6 +32,7 @@ int fail_with(const Error& error, const CommandLine& line, std::stop_token stop)
   for (const char* usage : {"config.", "yaml.", "definition.", "provider.", "file.", "hub.bad-connection-string",
                             "storage.", "usage.", "plan.other-"})
     if (error.code.starts_with(usage)) return kUsage;
+  if (error.kind == ErrorKind::kInvalid && error.code.starts_with("key.")) return kUsage;
   return error.code == "plan.blocked" ? kBlocked : kError;
 }
 

@@ -7,6 +7,7 @@
 
 #include "twinstep/base/error.h"
 #include "twinstep/base/secret.h"
+#include "twinstep/security/seal.h"
 
 /// What a user can set, typed, with the defaults beside the fields. Filled by load() from YAML and environment.
 namespace twinstep::config {
@@ -124,7 +125,10 @@ struct Serve {
   Millis lease{60'000};         ///< of a replica's work: how long it may be silent before others take over
   std::string tls_certificate;  ///< PEM file of `listen`; empty = plain HTTP
   std::string tls_key;          ///< PEM file
-  std::string client_ca;        ///< PEM file: who connects to `listen` must show a certificate that chains to it
+  /// The operations listener needs keys also where only this machine reaches it.
+  bool operations_keys = false;
+  std::vector<std::string> host_names;  ///< under which a listener that needs no keys may be called, beside loopback's
+  std::string client_ca;  ///< PEM file: who connects to `listen` must show a certificate that chains to it
   // Of `listen`.
   int max_connections = 20'000;
   /// Of one address (IPv6: of one /64), 0 = no limit. While nobody has set it, this machine's own addresses have none:
@@ -144,6 +148,8 @@ struct Config {
   std::optional<Storage> storage;
   std::vector<External> externals;
   std::vector<Link> links;
+  /// What secrets in the store are sealed with: the first seals, all of them open. Empty = none are kept there.
+  std::vector<security::SealKey> store_keys;
   Secret store;                 ///< "sqlite:PATH" or "postgresql://..."; empty = the user's state folder
   std::string state_folder;     ///< $XDG_STATE_HOME/twinstep or ~/.local/state/twinstep; where the store is by default
   std::string ca_file;          ///< PEM file used instead of the system's CA store

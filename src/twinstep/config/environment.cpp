@@ -35,7 +35,7 @@ const std::vector<std::string>& known_variables() {
       "APPLICATIONINSIGHTS_CONNECTION_STRING",
       // Our own.
       "actility_api_requests_per_second", "TWINSTEP_CONFIG", "TWINSTEP_CA_FILE", "TWINSTEP_STORE", "TWINSTEP_TIER",
-      "TWINSTEP_UNITS", "TWINSTEP_TIME_FACTOR", "TWINSTEP_URL"};
+      "TWINSTEP_UNITS", "TWINSTEP_TIME_FACTOR", "TWINSTEP_URL", "TWINSTEP_KEY", "TWINSTEP_STORE_KEY"};
   return names;
 }
 

@@ -69,6 +69,7 @@ class Loader {
       out_.config.store = std::move(*store);
       origin_["store"] = place(path, *map.at("store"));
     }
+    read_store_keys(map, path, diagnostics);
     if (const auto ca = map.text("ca_file")) set(out_.config.ca_file, *ca, "ca_file", place(path, *map.at("ca_file")));
     if (const auto use = map.boolean("use_export_jobs")) {
       out_.config.use_export_jobs = *use;
@@ -92,18 +93,68 @@ class Loader {
       out_.config.serve.tls_key = inner.text("tls_key").value_or("");
       if (out_.config.serve.tls_certificate.empty() != out_.config.serve.tls_key.empty())
         diagnostics.error(*node, "config.tls", "serve: tls_certificate and tls_key belong together");
-      if (const yaml::Node* webhook = inner.section("webhook"))
-        out_.config.serve.webhook = read_webhook(*webhook, diagnostics);
+      out_.config.serve.operations_keys = inner.choice("operations_keys").value_or(0) == 1;
+      out_.config.serve.host_names = pieces(inner.text("host_names").value_or(""), ' ');
       out_.config.serve.client_ca = inner.text("client_ca").value_or("");
       if (!out_.config.serve.client_ca.empty() && out_.config.serve.tls_certificate.empty())
         diagnostics.error(*inner.at("client_ca"), "config.tls",
                           "serve: client_ca needs tls_certificate and tls_key; without TLS nobody shows a certificate");
       read_serve_limits(inner, out_.config.serve);
+      if (const yaml::Node* webhook = inner.section("webhook"))
+        out_.config.serve.webhook = read_webhook(*webhook, diagnostics);
       inner.finish();
       origin_["serve"] = place(path, *node);
     }
     map.finish();
     if (!diagnostics.ok()) return fail(diagnostics.combined());
+    return {};
+  }
+
+  static std::vector<std::string> pieces(std::string_view text, char between) {
+    std::vector<std::string> out;
+    for (size_t from = 0; from < text.size();) {
+      const size_t end = std::min(text.find(between, from), text.size());
+      if (end > from) out.emplace_back(text.substr(from, end - from));
+      from = end + 1;
+    }
+    return out;
+  }
+
+  void read_store_keys(KeyReader& map, const std::string& path, yaml::Diagnostics& diagnostics) {
+    const auto add = [&](const Secret& text, const char* name) {
+      if (auto key = security::SealKey::parse(text, name))
+        out_.config.store_keys.push_back(std::move(*key));
+      else
+        diagnostics.error(*map.at(name), key.error().code, key.error().what);
+    };
+    if (const auto text = map.secret("store_key", lookup_)) {
+      add(*text, "store_key");
+      origin_["store_key"] = place(path, *map.at("store_key"));
+    }
+    const auto old = map.text("store_old_keys");
+    if (!old) return;
+    if (map.at("store_key") == nullptr && !environment_.get("TWINSTEP_STORE_KEY"))
+      diagnostics.error(*map.at("store_old_keys"), "config.store-key", "store_old_keys need a store_key beside them");
+    for (const std::string& one : pieces(*old, ',')) {
+      if (!one.starts_with("env:") && !one.starts_with("file:")) {
+        diagnostics.error(*map.at("store_old_keys"), "config.store-key",
+                          "store_old_keys must be env:NAME or file:/path, with commas between them and no blanks");
+      } else if (const auto text = resolve_secret(one, lookup_)) {
+        add(*text, "store_old_keys");
+      } else {
+        diagnostics.error(*map.at("store_old_keys"), text.error().code, text.error().what);
+      }
+    }
+  }
+
+  /// The variable's key seals; one of the file goes on opening.
+  Status environment_store_key() {
+    const auto text = environment_.get("TWINSTEP_STORE_KEY");
+    if (!text) return {};
+    TRY_ASSIGN(const Secret value, resolve_secret(*text, lookup_));
+    TRY_ASSIGN(security::SealKey key, security::SealKey::parse(value, "environment variable TWINSTEP_STORE_KEY"));
+    out_.config.store_keys.insert(out_.config.store_keys.begin(), std::move(key));
+    origin_["store_key"] = "environment TWINSTEP_STORE_KEY";
     return {};
   }
 
@@ -356,6 +407,7 @@ class Loader {
     if (const auto ca = environment_.get("TWINSTEP_CA_FILE"))
       set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
     if (const auto store = environment_.get("TWINSTEP_STORE")) TRY(set_store(*store, "environment TWINSTEP_STORE"));
+    TRY(environment_store_key());
     if (!options_.ca_file.empty()) set(config.ca_file, options_.ca_file, "ca_file", "flag --ca-file");
     if (!options_.store.empty()) TRY(set_store(options_.store, "flag --store"));
     for (auto& warning : environment_.near_misses()) warnings_.push_back(std::move(warning));
@@ -481,12 +533,17 @@ class Loader {
     retry("external_calls", config.external_calls);
     values.push_back({"serve.listen", config.serve.listen, origin("serve")});
     values.push_back({"serve.operations", config.serve.operations, origin("serve")});
+    values.push_back(
+        {"serve.operations_keys", config.serve.operations_keys ? "required" : "optional", origin("serve")});
+    std::string hosts;
+    for (const std::string& one : config.serve.host_names) hosts += (hosts.empty() ? "" : " ") + one;
+    values.push_back({"serve.host_names", hosts.empty() ? "none beside this machine's" : hosts, origin("serve")});
+    describe_edge(config.serve);
     if (const auto& trust = config.serve.webhook.entra)
       values.push_back({"serve.webhook.entra",
                         fmt::format("tenant {}, audience {}, application {}", trust->tenant,
                                     fmt::join(trust->audiences, " "), trust->application),
                         origin("serve")});
-    describe_edge(config.serve);
     values.push_back({"storage",
                       !config.storage ? "none: no jobs, queries and bulk calls instead"
                       : config.storage->entra
@@ -517,6 +574,11 @@ class Loader {
         {"store",
          config.store.empty() ? fmt::format("sqlite:{}/twinstep.db", config.state_folder) : store_text(config.store),
          origin("store")});
+    values.push_back({"store_key",
+                      config.store_keys.empty() ? std::string("none: nothing secret is kept in the store")
+                                                : fmt::format("*** (id {}{})", config.store_keys.front().id(),
+                                                              config.store_keys.size() == 1 ? "" : ", and older ones"),
+                      origin("store_key")});
     values.push_back({"ca_file", config.ca_file.empty() ? "the system's" : config.ca_file, origin("ca_file")});
     values.push_back({"use_export_jobs", config.use_export_jobs ? "true" : "false", origin("use_export_jobs")});
     values.push_back({"job_threshold", fmt::format("{}", config.job_threshold), origin("job_threshold")});

@@ -244,6 +244,53 @@ serve: { listen: "0.0.0.0:80", operations: "127.0.0.1:0", history: 7d, lease: 1s
   EXPECT_EQ(loaded->config.serve.lease, Millis{2000}) << "a shorter one could not be renewed in time";
 }
 
+const char* const kKeyA = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+const char* const kKeyB = "4242424242424242424242424242424242424242424242424242424242424242";
+
+TEST_F(ConfigLoad, KeysOfTheStoreAreReadAndShownByTheirIdAlone) {
+  const auto loaded = from("store_key: env:A\nstore_old_keys: env:B,env:A\n", {{"A", kKeyA}, {"B", kKeyB}});
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  ASSERT_EQ(loaded->config.store_keys.size(), 3u);
+  const std::string id = loaded->config.store_keys[0].id();
+  EXPECT_NE(loaded->config.store_keys[1].id(), id);
+  for (const Effective& value : loaded->values) {
+    EXPECT_EQ(value.value.find(kKeyA), std::string::npos);
+    EXPECT_TRUE(value.name != "store_key" || value.value.find(id) != std::string::npos);
+  }
+}
+
+TEST_F(ConfigLoad, AStoreKeyThatIsNoneIsRefusedWithTheWayToMakeOne) {
+  for (const char* yaml : {"store_key: env:BAD\n", "store_key: env:A\nstore_old_keys: env:BAD\n"}) {
+    const auto loaded = from(yaml, {{"A", kKeyA}, {"BAD", "hunter2"}});
+    ASSERT_FALSE(loaded) << yaml;
+    EXPECT_EQ(loaded.error().code, "config.store-key");
+    EXPECT_NE(loaded.error().what.find("openssl rand -base64 32"), std::string::npos);
+    EXPECT_EQ(loaded.error().what.find("hunter2"), std::string::npos);
+  }
+  EXPECT_EQ(from("store_old_keys: env:A\n", {{"A", kKeyA}}).error().code, "config.store-key") << "old ones alone";
+  EXPECT_EQ(from(std::string("store_key: env:A\nstore_old_keys: ") + kKeyB, {{"A", kKeyA}}).error().code,
+            "config.store-key")
+      << "a key in plain text";
+  EXPECT_EQ(from("store_key: env:NONE\n").error().code, "config.secret-missing");
+}
+
+TEST_F(ConfigLoad, TheEnvironmentsStoreKeyGoesFirstAndTheFilesStillOpens) {
+  const auto loaded = from("store_key: env:A\n", {{"A", kKeyA}, {"TWINSTEP_STORE_KEY", kKeyB}});
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  ASSERT_EQ(loaded->config.store_keys.size(), 2u);
+  EXPECT_EQ(loaded->config.store_keys[0].bytes().reveal(), std::string(32, 'B'));
+}
+
+TEST_F(ConfigLoad, WhoNeedsKeysAndUnderWhichNamesComesFromTheFile) {
+  const auto plain = from("{}");
+  EXPECT_FALSE(plain->config.serve.operations_keys);
+  EXPECT_TRUE(plain->config.serve.host_names.empty());
+  const auto loaded = from("serve: { operations_keys: required, host_names: \"sync.corp  twin.corp\" }");
+  ASSERT_TRUE(loaded) << loaded.error().what;
+  EXPECT_TRUE(loaded->config.serve.operations_keys);
+  EXPECT_EQ(loaded->config.serve.host_names, (std::vector<std::string>{"sync.corp", "twin.corp"}));
+}
+
 TEST_F(ConfigLoad, StorageByEntraNeedsNoKeyAndMakesJobsGoByTheHubsIdentity) {
   const auto loaded =
       from("storage: {account: acct, entra: {client_secret: 'env:SECRET'}, user_assigned_identity: /id}\n",

@@ -24,6 +24,7 @@ class ConfigSchema : public testing::Test {
   void SetUp() override {
     std::string pattern = (std::filesystem::temp_directory_path() / "twinstep-schema-XXXXXX").string();
     folder = mkdtemp(pattern.data());
+    std::ofstream(folder + "/old.key") << std::string(64, 'a') << "\n";
     schema = json::parse(json_schema(), "the schema").value();
   }
   void TearDown() override { std::filesystem::remove_all(folder); }
@@ -49,6 +50,8 @@ class ConfigSchema : public testing::Test {
     if (key == "connection_string") return kHub;
     if (key == "hub" || key == "external") return "one";
     if (key == "client_secret") return "hush";
+    if (key == "store_key") return json::value(json::string(std::string(64, 'b')));
+    if (key == "store_old_keys") return json::value(json::string("file:" + folder + "/old.key"));
     if (key == "tenant" || key == "application") return "ab1f708d-50f6-404c-a006-d71b2ac7a606";
     if (key == "authority") return "https://login.microsoftonline.us";
     if (key == "schedule") return "0 * * * *";

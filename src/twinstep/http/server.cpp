@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "twinstep/base/clock.h"
+#include "twinstep/base/redact.h"
 #include "twinstep/base/time_format.h"
 #include "twinstep/http/connection.h"
 #include "twinstep/http/response_head.h"
@@ -191,10 +192,11 @@ ServerResponse Listener::handle(const ServerRequest& request) noexcept {
   try {
     return handler_(request);
   } catch (const std::exception& e) {
-    spdlog::error("http server: {} in the handler of {} {}: {}", typeid(e).name(), request.method, request.path,
-                  e.what());
+    spdlog::error("http server: {} in the handler of {} {}: {}", typeid(e).name(), for_log(request.method),
+                  for_log(request.path), e.what());
   } catch (...) {
-    spdlog::error("http server: something that is no exception in the handler of {} {}", request.method, request.path);
+    spdlog::error("http server: something that is no exception in the handler of {} {}", for_log(request.method),
+                  for_log(request.path));
   }
   return problem(500, "Internal Server Error", "the request failed inside the server; its log says more");
 }
