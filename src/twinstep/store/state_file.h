@@ -54,7 +54,7 @@ class StateFile {
   /// `database` outlives this.
   explicit StateFile(Database& database) : database_(database) {}
 
-  Result<std::optional<plan::LastRun>> last_run(std::string_view link);
+  Result<std::optional<plan::LastRun>> last_run(std::string_view link, const Call& call = {});
   Status remember_run(std::string_view link, const plan::LastRun& run);
 
   Status add_plan(const PlanRecord& plan);
