@@ -10,6 +10,7 @@
 #include "twinstep/app/sd_notify.h"
 #include "twinstep/base/backoff.h"
 #include "twinstep/config/values.h"
+#include "twinstep/store/metered_database.h"
 #include "twinstep/version.h"
 
 namespace twinstep::app {
@@ -22,6 +23,7 @@ constexpr Millis kStartTime{30'000};
 constexpr int kPublicHands = 64;  // each waits for its commit; many that wait together share one flush
 constexpr int kOperationsHands = 8;
 constexpr int kPublicQueue = 2048;
+constexpr std::string_view kNoRoute = "none";
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
 /// What the public listener answers also where strangers can reach it; the rest needs keys. Of the sample's status
@@ -55,7 +57,14 @@ tl::unexpected<Error> not_open(const std::string& why) {
 }  // namespace
 
 Daemon::Daemon(std::shared_ptr<const config::Config> config, Clock& clock, Rng& rng)
-    : clock_(clock), rng_(rng), config_(std::move(config)) {}
+    : clock_(clock), rng_(rng), metrics_(kVersion, clock), tracer_(clock, rng), config_(std::move(config)) {
+  own_.add("GET", "/metrics", api::Scope::kRead, [this](const http::ServerRequest&, const api::RouteMatch&) {
+    http::ServerResponse out;
+    out.headers.push_back({"Content-Type", std::string(obs::Metrics::kContentType)});
+    out.body = metrics_.text();
+    return out;
+  });
+}
 
 Daemon::~Daemon() { stop(); }
 
@@ -63,6 +72,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Conf
   // What the configuration names must be usable before anybody is told that we are here.
   TRY_ASSIGN(const auto remotes, Remotes::open(*config, clock, rng));
   std::unique_ptr<Daemon> out(new Daemon(std::move(config), clock, rng));
+  TRY(out->open_exporter());
   TRY(out->open_listeners());
   const Status opened = out->try_to_open({clock.steady_now() + kStartTime, {}});
   if (!opened && !opened.error().transient()) return fail(opened.error());
@@ -71,6 +81,21 @@ Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Conf
     out->opener_ = std::jthread([self = out.get()](std::stop_token stop) { self->bring_up(std::move(stop)); });
   }
   return out;
+}
+
+Status Daemon::open_exporter() {
+  const config::Otlp& otlp = config_->telemetry.otlp;
+  if (otlp.traces_endpoint.empty()) return {};
+  auto opened = otlp::Exporter::start({.endpoint = otlp.traces_endpoint,
+                                       .headers = otlp.headers,
+                                       .service_name = otlp.service_name,
+                                       .instance = rng_.hex_id(),
+                                       .ca_file = config_->ca_file},
+                                      metrics_, clock_, rng_);
+  if (!opened) return fail_within(std::move(opened), "telemetry.otlp");
+  exporter_ = std::move(*opened);
+  tracer_.export_to(exporter_.get(), otlp.sample);
+  return {};
 }
 
 Status Daemon::open_listeners() {
@@ -122,7 +147,8 @@ Status Daemon::try_to_open(const Call& call) {
   const auto attempt = [&]() -> Status {
     const std::string store(store_of(*config).reveal());
     if (!database_) {
-      TRY_ASSIGN(database_, store::open_database(store, clock_));
+      TRY_ASSIGN(auto opened, store::open_database(store, clock_));
+      database_ = store::with_metrics(std::move(opened), metrics_, clock_);
     }
     if (!database_->shared() && !lock_) {
       auto taken = store::LinkLock::take(store, kDaemonLock, clock_);
@@ -136,7 +162,7 @@ Status Daemon::try_to_open(const Call& call) {
       lock_.emplace(std::move(*taken));
     }
     if (!service) {
-      TRY_ASSIGN(service, Service::open(config, *database_, clock_, rng_));
+      TRY_ASSIGN(service, Service::open(config, *database_, {metrics_, tracer_}, clock_, rng_));
     }
     return service->start(call);
   };
@@ -173,11 +199,13 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     if (was.listen != is.listen || was.operations != is.operations || was.tls_certificate != is.tls_certificate ||
         was.tls_key != is.tls_key)
       warnings.emplace_back("serve.listen, serve.operations and certificates take effect after a restart");
+    if (!(config_->telemetry.otlp == config->telemetry.otlp))
+      warnings.emplace_back("telemetry.otlp takes effect after a restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;
   if (before) {
-    auto opened = Service::open(config, *database_, clock_, rng_);
+    auto opened = Service::open(config, *database_, {metrics_, tracer_}, clock_, rng_);
     if (!opened) {
       sd_notify("READY=1");
       return fail(std::move(opened).error());
@@ -215,6 +243,8 @@ void Daemon::stop() {
     service = std::exchange(service_, nullptr);
   }
   if (service) service->stop();
+  tracer_.export_to(nullptr, 0);
+  if (exporter_) exporter_->stop();
 }
 
 bool Daemon::working() {
@@ -223,13 +253,45 @@ bool Daemon::working() {
 }
 
 http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool everything) {
-  if (everything && request.path == "/healthz") return health();
-  if (everything && request.path == "/readyz") return ready();
-  if (everything && request.path == "/loglevel") return log_level(request);
+  const SteadyTime began = clock_.steady_now();
+  // What comes from outside is a hint only: a trace that cannot be read is none.
+  obs::Span span =
+      tracer_.begin_root(request.method, obs::SpanKind::kServer,
+                         obs::parse_traceparent(request.header("traceparent"), request.header("tracestate")));
+  std::string route(kNoRoute);
+  const auto settle = [&](int status) {
+    metrics_.http_answered(request.method, route, status, clock_.steady_now() - began);
+    if (!span.recording()) return;
+    span.name(fmt::format("{} {}", request.method, route));
+    span.set("http.request.method", request.method);
+    span.set("http.route", route);
+    span.set("http.response.status_code", int64_t{status});
+    if (status >= 500) span.fail(std::to_string(status));
+  };
+  try {
+    auto response = answer(request, everything, route);
+    settle(response.status);
+    return response;
+  } catch (...) {  // a bug: the server says so and logs it
+    settle(500);
+    throw;
+  }
+}
+
+http::ServerResponse Daemon::answer(const http::ServerRequest& request, bool everything, std::string& route) {
+  if (everything && request.path == "/healthz") return route = "/healthz", health();
+  if (everything && request.path == "/readyz") return route = "/readyz", ready();
+  if (everything && request.path == "/loglevel") return route = "/loglevel", log_level(request);
   if (!everything && !is_public(request.path))
     return api::problem(
         403, "http.not-public",
         fmt::format("{} is answered at serve.operations only, because this address is not loopback", request.path));
+  std::string_view pattern = kNoRoute;
+  if (request.path == "/metrics") {
+    auto out = own_.handle(request, *gate_, &pattern);
+    route = pattern;
+    return out;
+  }
   std::shared_ptr<Service> service;
   std::string why;
   {
@@ -238,7 +300,9 @@ http::ServerResponse Daemon::handle(const http::ServerRequest& request, bool eve
     why = not_open_;
   }
   if (!service) return api::problem(not_open(why).value());
-  return service->router().handle(request, *gate_);
+  auto out = service->router().handle(request, *gate_, &pattern);
+  route = pattern;  // copied: the pattern is the service's, and a reload may end that
+  return out;
 }
 
 http::ServerResponse Daemon::health() {

@@ -8,6 +8,8 @@
 
 #include "twinstep/app/service.h"
 #include "twinstep/http/server.h"
+#include "twinstep/obs/telemetry.h"
+#include "twinstep/otlp/exporter.h"
 #include "twinstep/store/link_lock.h"
 
 namespace twinstep::app {
@@ -17,6 +19,7 @@ namespace twinstep::app {
 ///
 ///   public      webhook and the sample's routes; all others too when it listens on loopback
 ///   operations  everything, with /healthz, /readyz and /loglevel
+///   both        /metrics, also while the store is away, for whoever may read
 ///
 /// Threads   any method, any thread.
 class Daemon {
@@ -40,10 +43,14 @@ class Daemon {
 
  private:
   Daemon(std::shared_ptr<const config::Config> config, Clock& clock, Rng& rng);
+  Status open_exporter();
   Status open_listeners();
   void bring_up(std::stop_token stop);
   Status try_to_open(const Call& call);
+  /// answer(), counted, measured and traced.
   http::ServerResponse handle(const http::ServerRequest& request, bool everything);
+  /// `route` becomes the pattern of the route that answers.
+  http::ServerResponse answer(const http::ServerRequest& request, bool everything, std::string& route);
   http::ServerResponse ready();
   http::ServerResponse health();
   http::ServerResponse log_level(const http::ServerRequest& request);
@@ -52,6 +59,11 @@ class Daemon {
   Clock& clock_;
   Rng& rng_;
   const std::unique_ptr<api::Gate> gate_ = api::open_gate("this machine");
+  // Of the process, not of a configuration: counters outlive a reload. The exporter ends before what it counts in.
+  obs::Metrics metrics_;
+  std::unique_ptr<otlp::Exporter> exporter_;  // null without an endpoint
+  obs::Tracer tracer_;
+  api::Router own_;  // answered without a service
   std::optional<store::LinkLock> lock_;
   std::unique_ptr<store::Database> database_;  // set once, before service_
 
