@@ -8,6 +8,7 @@ namespace twinstep::otlp {
 namespace {
 
 constexpr int kStatusError = 2;
+constexpr size_t kMostMessage = 200;
 
 /// JSON and protobuf strings are UTF-8; what is none came from outside.
 json::string text(std::string_view from) {
@@ -79,7 +80,9 @@ std::optional<PartialSuccess> partial_success(std::string_view body) {
     out.rejected = static_cast<uint64_t>(std::max<int64_t>(0, json::int_or(*partial, "rejectedSpans", 0)));
   else
     std::from_chars(digits.data(), digits.data() + digits.size(), out.rejected);
-  out.message = json::string_or(*partial, "errorMessage");
+  // For one line of the log.
+  for (const char c : json::string_or(*partial, "errorMessage").substr(0, kMostMessage))
+    out.message += static_cast<unsigned char>(c) < 0x20 || c == '"' ? ' ' : c;
   if (out.rejected == 0 && out.message.empty()) return std::nullopt;
   return out;
 }

@@ -21,7 +21,7 @@ std::string export_request(const Resource& resource, const std::vector<obs::Span
 /// What the collector did not take, of an answer 200.
 struct PartialSuccess {
   uint64_t rejected = 0;
-  std::string message;
+  std::string message;  ///< at most 200 bytes, without control characters
 };
 /// Empty when everything was taken, or the answer is no JSON (a collector may answer protobuf or nothing).
 std::optional<PartialSuccess> partial_success(std::string_view body);

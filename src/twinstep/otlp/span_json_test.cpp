@@ -49,7 +49,7 @@ TEST(SpanJson, OfTextThatIsNoUtf8IsStillJson) {
 }
 
 TEST(PartialSuccess, IsReadAsTextAndAsNumber) {
-  const auto text = partial_success(R"({"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}})");
+  const auto text = partial_success(R"({"partialSuccess":{"rejectedSpans":"3","errorMessage":"too\nold"}})");
   ASSERT_TRUE(text);
   EXPECT_EQ(text->rejected, 3u);
   EXPECT_EQ(text->message, "too old");
