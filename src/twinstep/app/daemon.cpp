@@ -84,7 +84,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Conf
 }
 
 Status Daemon::open_exporter() {
-  const config::Otlp& otlp = config_->telemetry.otlp;
+  const config::Otlp& otlp = config_->otlp;
   if (otlp.traces_endpoint.empty()) return {};
   auto opened = otlp::Exporter::start({.endpoint = otlp.traces_endpoint,
                                        .headers = otlp.headers,
@@ -199,8 +199,7 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
     if (was.listen != is.listen || was.operations != is.operations || was.tls_certificate != is.tls_certificate ||
         was.tls_key != is.tls_key)
       warnings.emplace_back("serve.listen, serve.operations and certificates take effect after a restart");
-    if (!(config_->telemetry.otlp == config->telemetry.otlp))
-      warnings.emplace_back("telemetry.otlp takes effect after a restart");
+    if (!(config_->otlp == config->otlp)) warnings.emplace_back("telemetry.otlp takes effect after a restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;

@@ -111,7 +111,7 @@ struct Serve {
   std::string tls_key;          ///< PEM file
 };
 
-/// Where spans go. Nothing is recorded without an endpoint.
+/// telemetry.otlp: where spans go. Nothing is recorded without an endpoint.
 struct Otlp {
   std::string traces_endpoint;  ///< the whole address, "http://localhost:4318/v1/traces"; empty = none
   Secret headers;               ///< "name=value,name=value" for the collector
@@ -119,11 +119,6 @@ struct Otlp {
   double sample = 1.0;  ///< the part of the traces that begin here; others are recorded as their caller says
 
   friend bool operator==(const Otlp&, const Otlp&) = default;
-};
-
-/// What the daemon tells of itself, and to whom.
-struct Telemetry {
-  Otlp otlp;
 };
 
 struct Config {
@@ -144,7 +139,7 @@ struct Config {
   RetrySettings twin_check{};  ///< waiting for the tags of a new device
   RetrySettings external_calls{Millis{300'000}, Millis{1'800'000}, 100, Millis{1440 * 60'000}};
   Serve serve;
-  Telemetry telemetry;
+  Otlp otlp;
 
   const Hub* find_hub(std::string_view name) const;
   const External* find_external(std::string_view name) const;

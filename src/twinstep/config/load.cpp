@@ -114,7 +114,7 @@ class Loader {
   }
 
   void read_otlp(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
-    Otlp& otlp = out_.config.telemetry.otlp;
+    Otlp& otlp = out_.config.otlp;
     KeyReader map(node, diagnostics, "telemetry.otlp", otlp_keys());
     if (const auto endpoint = map.text("endpoint")) otlp.traces_endpoint = traces_endpoint(*endpoint);
     if (auto headers = map.secret("headers", lookup_)) otlp.headers = std::move(*headers);
@@ -125,7 +125,7 @@ class Loader {
 
   /// OpenTelemetry's own variables, which other programs on the machine know too.
   Status environment_otlp() {
-    Otlp& otlp = out_.config.telemetry.otlp;
+    Otlp& otlp = out_.config.otlp;
     const auto from = [&](const char* variable) -> std::optional<std::string> {
       auto value = environment_.get(variable);
       if (value) origin_["telemetry.otlp"] = fmt::format("environment {}", variable);
@@ -452,7 +452,7 @@ class Loader {
   }
 
   Status check() {
-    const Otlp& otlp = out_.config.telemetry.otlp;
+    const Otlp& otlp = out_.config.otlp;
     if (!otlp.traces_endpoint.empty() && !otlp.traces_endpoint.starts_with("http://") &&
         !otlp.traces_endpoint.starts_with("https://"))
       return fail(ErrorKind::kInvalid, "config.otlp",
@@ -514,7 +514,7 @@ class Loader {
     retry("external_calls", config.external_calls);
     values.push_back({"serve.listen", config.serve.listen, origin("serve")});
     values.push_back({"serve.operations", config.serve.operations, origin("serve")});
-    if (const Otlp& otlp = config.telemetry.otlp; !otlp.traces_endpoint.empty())
+    if (const Otlp& otlp = config.otlp; !otlp.traces_endpoint.empty())
       values.push_back({"telemetry.otlp",
                         fmt::format("{:g} % of the traces to {}{}", otlp.sample * 100,
                                     // A user and password may stand before the host.

@@ -47,13 +47,13 @@ const std::map<std::string, std::string> kSample{{"iothub", kHub},
 
 TEST_F(ConfigLoad, TracesGoWhereTheFileOrOpenTelemetrysVariablesSay) {
   const auto none = from_environment(kSample);
-  EXPECT_EQ(none->config.telemetry.otlp, Otlp{});
+  EXPECT_EQ(none->config.otlp, Otlp{});
   const std::string file =
       "telemetry: {otlp: {endpoint: 'http://collector:4318/', headers: 'k=hush', service_name: ours, sample_percent: "
       "5}}";
   const auto written = from(file);
   ASSERT_TRUE(written) << written.error().what;
-  const Otlp& otlp = written->config.telemetry.otlp;
+  const Otlp& otlp = written->config.otlp;
   EXPECT_EQ(otlp.traces_endpoint, "http://collector:4318/v1/traces");
   EXPECT_EQ(otlp.headers.reveal(), "k=hush");
   EXPECT_EQ(otlp.service_name, "ours");
@@ -65,9 +65,9 @@ TEST_F(ConfigLoad, TracesGoWhereTheFileOrOpenTelemetrysVariablesSay) {
                                 {"OTEL_TRACES_SAMPLER_ARG", "0.25"},
                                 {"OTEL_SERVICE_NAME", "theirs"}});
   ASSERT_TRUE(both) << both.error().what;
-  EXPECT_EQ(both->config.telemetry.otlp.traces_endpoint, "https://traces/x");
-  EXPECT_DOUBLE_EQ(both->config.telemetry.otlp.sample, 0.25);
-  EXPECT_EQ(both->config.telemetry.otlp.service_name, "theirs");
+  EXPECT_EQ(both->config.otlp.traces_endpoint, "https://traces/x");
+  EXPECT_DOUBLE_EQ(both->config.otlp.sample, 0.25);
+  EXPECT_EQ(both->config.otlp.service_name, "theirs");
 
   EXPECT_EQ(from("", {{"OTEL_TRACES_SAMPLER_ARG", "often"}}).error().code, "config.environment");
   EXPECT_EQ(from("", {{"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"}}).error().code, "config.otlp");
