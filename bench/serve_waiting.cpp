@@ -5,6 +5,7 @@
 #include "event_texts.h"
 #include "load_client.h"
 #include "serve_rows.h"
+#include "twinstep/http/client.h"
 
 namespace twinstep::bench {
 namespace {
@@ -61,6 +62,23 @@ Result<double> work_again(Stage& stage, const Daemon& daemon, uint64_t device) {
   return std::chrono::duration<double>(*stage.network().created(device_id(device)) - daemon.started).count();
 }
 
+/// The longest of some scrapes of /metrics, in milliseconds; what they cost does not count as idle. Errors  no scrape.
+Result<double> longest_scrape(const Daemon& daemon) {
+  constexpr int kScrapes = 50;
+  const auto client = http::make_transport({.ca_file = {}, .proxy = "-", .user_agent = {}});
+  http::Request request;
+  request.url = fmt::format("http://127.0.0.1:{}/metrics", daemon.listen);
+  double longest = 0;
+  for (int i = 0; i < kScrapes; ++i) {
+    const auto before = std::chrono::steady_clock::now();
+    TRY_ASSIGN(const http::Response answer, client->send(request, {}));
+    if (!answer.ok()) return fail(ErrorKind::kCorrupt, "bench.scrape", fmt::format("/metrics: {}", answer.status));
+    longest =
+        std::max(longest, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+  }
+  return longest;
+}
+
 }  // namespace
 
 Result<RowReport> measure_waiting(const ServeOptions& options, Stores& stores, StoreKind kind) {
@@ -74,6 +92,8 @@ Result<RowReport> measure_waiting(const ServeOptions& options, Stores& stores, S
   RowReport out;
   out.figures = usage_over(daemon, options.seconds);
   out.figures["tasks"] = options.waiting;
+  TRY_ASSIGN(const double scrape, longest_scrape(daemon));
+  out.figures["longestScrapeMs"] = scrape;
   // Killed while it works.
   TRY_ASSIGN(const LoadResult load, post_all(daemon.listen, kListenerPath, created_events(100, kAtWork, 1), kAtWork));
   daemon.process->end(SIGKILL);

@@ -42,8 +42,9 @@ http::ServerResponse later(const Error& error) {
 
 EventIntake::EventIntake(const config::Config& config,
                          std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> links,
-                         store::WorkflowStore& store, workflows::HintMemory& hints, Clock& clock, Rng& rng)
-    : queue_(store), hints_(hints), clock_(clock), rng_(rng) {
+                         store::WorkflowStore& store, workflows::HintMemory& hints, Clock& clock, Rng& rng,
+                         OnCounted on_counted)
+    : queue_(store), hints_(hints), clock_(clock), rng_(rng), on_counted_(std::move(on_counted)) {
   for (const auto& [link, external] : links) {
     if (!link->events) continue;
     const std::string host = lower(config.find_hub(link->hub)->host);
@@ -182,15 +183,20 @@ http::ServerResponse EventIntake::post(const http::ServerRequest& request) {
         ++(what == store::Started::kStarted ? now.started : now.joined);
     }
   }
+  now.deliveries = 1;
+  now.events = delivery->events.size() + delivery->bad.size();
+  now.ignored = ignored;
   count([&](IntakeCounts& counts) {
-    ++counts.deliveries;
-    counts.events += delivery->events.size() + delivery->bad.size();
+    counts.deliveries += now.deliveries;
+    counts.events += now.events;
     counts.started += now.started;
     counts.joined += now.joined;
     counts.known += now.known;
-    counts.ignored += ignored;
+    counts.ignored += now.ignored;
     counts.failed += now.failed;
   });
+  if (refused > 0) now.unknown_hubs[refused_hub] = refused;
+  if (on_counted_) on_counted_(now);
   if (refused > 0 && refused == delivery->events.size() && delivery->bad.empty())
     return problem(400, "event.unknown-hub",
                    fmt::format("no link listens to events of the hub '{}'; check hubs and links of the configuration, "

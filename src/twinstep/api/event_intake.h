@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -40,10 +41,14 @@ struct IntakeCounts {
 /// Source    azure.md 2.3 and 2.4.
 class EventIntake {
  public:
-  /// All references outlive the intake. Links whose hub's events are acted on: config::Link::events.
+  using OnCounted = std::function<void(const IntakeCounts& more)>;
+
+  /// All references outlive the intake; `on_counted` hears what each delivery adds, from the threads of post(). Links
+  /// whose hub's events are acted on: config::Link::events.
   EventIntake(const config::Config& config,
               std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> links,
-              store::WorkflowStore& store, workflows::HintMemory& hints, Clock& clock, Rng& rng);
+              store::WorkflowStore& store, workflows::HintMemory& hints, Clock& clock, Rng& rng,
+              OnCounted on_counted = {});
 
   http::ServerResponse post(const http::ServerRequest& request);
   http::ServerResponse options(const http::ServerRequest& request) const;
@@ -70,6 +75,7 @@ class EventIntake {
   workflows::HintMemory& hints_;
   Clock& clock_;
   Rng& rng_;
+  const OnCounted on_counted_;
   mutable std::mutex mutex_;  // guards counts_
   IntakeCounts counts_;
 };

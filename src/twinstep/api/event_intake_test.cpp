@@ -219,5 +219,30 @@ TEST_F(Intake, WithoutACommitThereIsNo2xxAndEventGridComesAgain) {
   EXPECT_EQ(blocked.counts().events, 0u);
 }
 
+TEST_F(Intake, EachDeliveryIsToldWithWhatItAdds) {
+  std::vector<IntakeCounts> told_of;
+  std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> links;
+  for (const auto& link : config.links) links.emplace_back(&link, &network);
+  EventIntake listened(config, std::move(links), *workflows, hints, clock, rng,
+                       [&](const IntakeCounts& more) { told_of.push_back(more); });
+  Router other;
+  listened.add_routes(other);
+  http::ServerRequest request;
+  request.method = "POST";
+  request.path = "/api/ExternalRegistrySynchronizer_EventGridListener";
+  request.body = "[" + event("e1", "DeviceCreated", "dev-1") + "," +
+                 event("e2", "DeviceCreated", "dev-2", R"({"tags":{}})", "unknown") + "]";
+  std::string_view pattern;
+  EXPECT_EQ(other.handle(request, *gate, &pattern).status, 200);
+  EXPECT_EQ(pattern, request.path);
+  EXPECT_EQ(other.handle(request, *gate).status, 200);
+  ASSERT_EQ(told_of.size(), 2u);
+  EXPECT_EQ(told_of[0].deliveries, 1u);
+  EXPECT_EQ(told_of[0].started, 1u);
+  EXPECT_EQ(told_of[0].unknown_hubs.at("unknown"), 1u);
+  EXPECT_EQ(told_of[1].known, 1u);
+  EXPECT_EQ(told_of[1].started, 0u);
+}
+
 }  // namespace
 }  // namespace twinstep::api

@@ -72,13 +72,14 @@ void Router::add(std::string method, std::string pattern, Scope scope, RouteHand
   entries_.push_back({{std::move(method), std::move(pattern), scope}, std::move(segments), std::move(handler)});
 }
 
-http::ServerResponse Router::handle(const http::ServerRequest& request, Gate& gate) const {
+http::ServerResponse Router::handle(const http::ServerRequest& request, Gate& gate, std::string_view* pattern) const {
   const auto path = segments_of(request.path);
   const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : request.method;
   std::string allowed;
   RouteMatch match;
   for (const Entry& entry : entries_) {
     if (!matches(entry.segments, path, match)) continue;
+    if (pattern) *pattern = entry.route.pattern;
     if (entry.route.method == method) {
       auto who = gate.admit(request, entry.route.scope);
       if (!who) return std::move(who).error();

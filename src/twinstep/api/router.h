@@ -39,7 +39,9 @@ class Router {
     Scope scope = Scope::kAdmin;
   };
   void add(std::string method, std::string pattern, Scope scope, RouteHandler handler);
-  http::ServerResponse handle(const http::ServerRequest& request, Gate& gate) const;
+  /// `pattern`, when given, is set to the pattern of the route that answers, also when the gate refuses; else it stays.
+  http::ServerResponse handle(const http::ServerRequest& request, Gate& gate,
+                              std::string_view* pattern = nullptr) const;
   /// Every route in the order in which it was added, for the comparison with the OpenAPI description.
   std::vector<Route> routes() const;
 

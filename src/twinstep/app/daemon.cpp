@@ -12,6 +12,7 @@
 #include "twinstep/base/backoff.h"
 #include "twinstep/config/values.h"
 #include "twinstep/security/sealed_store.h"
+#include "twinstep/store/metered_database.h"
 #include "twinstep/version.h"
 
 namespace twinstep::app {
@@ -21,6 +22,7 @@ constexpr Backoff kOpenAgain{.first = Millis{500}, .cap = Millis{10'000}, .jitte
 constexpr Millis kProbeTime{2'000};
 constexpr Millis kProbeKept{1'000};
 constexpr Millis kStartTime{30'000};
+constexpr std::string_view kNoRoute = "none";
 constexpr std::string_view kDaemonLock = "\ndaemon";  // no link can have that name
 
 constexpr const char* kThisMachine = "127.0.0.1";
@@ -43,7 +45,14 @@ tl::unexpected<Error> not_open(const std::string& why) {
 }  // namespace
 
 Daemon::Daemon(std::shared_ptr<const config::Config> config, Clock& clock, Rng& rng)
-    : clock_(clock), rng_(rng), config_(std::move(config)) {}
+    : clock_(clock), rng_(rng), metrics_(kVersion, clock), tracer_(clock, rng), config_(std::move(config)) {
+  own_.add("GET", "/metrics", api::Scope::kRead, [this](const http::ServerRequest&, const api::RouteMatch&) {
+    http::ServerResponse out;
+    out.headers.push_back({"Content-Type", std::string(obs::Metrics::kContentType)});
+    out.body = metrics_.text();
+    return out;
+  });
+}
 
 Daemon::~Daemon() { stop(); }
 
@@ -53,6 +62,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Conf
   TRY_ASSIGN(auto trust, open_webhook_trust(*config, clock));
   std::unique_ptr<Daemon> out(new Daemon(std::move(config), clock, rng));
   out->authenticator_.trust(std::move(trust));
+  TRY(out->open_exporter());
   TRY(out->open_listeners());
   const Status opened = out->try_to_open({clock.steady_now() + kStartTime, {}});
   if (!opened && !opened.error().transient()) return fail(opened.error());
@@ -63,6 +73,21 @@ Result<std::unique_ptr<Daemon>> Daemon::start(std::shared_ptr<const config::Conf
   out->settle_public();
   out->keys_.watch([self = out.get()] { self->settle_public(); });
   return out;
+}
+
+Status Daemon::open_exporter() {
+  const config::Otlp& otlp = config_->otlp;
+  if (otlp.traces_endpoint.empty()) return {};
+  auto opened = otlp::Exporter::start({.endpoint = otlp.traces_endpoint,
+                                       .headers = otlp.headers,
+                                       .service_name = otlp.service_name,
+                                       .instance = rng_.hex_id(),
+                                       .ca_file = config_->ca_file},
+                                      metrics_, clock_, rng_);
+  if (!opened) return fail_within(std::move(opened), "telemetry.otlp");
+  exporter_ = std::move(*opened);
+  tracer_.export_to(exporter_.get(), otlp.sample);
+  return {};
 }
 
 Status Daemon::open_listeners() {
@@ -192,7 +217,8 @@ Status Daemon::try_to_open(const Call& call) {
   const auto attempt = [&]() -> Status {
     const std::string store(store_of(*config).reveal());
     if (!database_) {
-      TRY_ASSIGN(database_, store::open_database(store, clock_));
+      TRY_ASSIGN(auto opened, store::open_database(store, clock_));
+      database_ = store::with_metrics(std::move(opened), metrics_, clock_);
     }
     if (!database_->shared() && !lock_) {
       auto taken = store::FileLock::take(store, kDaemonLock);
@@ -207,7 +233,7 @@ Status Daemon::try_to_open(const Call& call) {
     }
     TRY(open_keys(*config, call));
     if (!service) {
-      TRY_ASSIGN(service, Service::open(config, *database_, clock_, rng_, key_deps()));
+      TRY_ASSIGN(service, Service::open(config, *database_, {metrics_, tracer_}, clock_, rng_, key_deps()));
     }
     return service->start(call);
   };
@@ -251,11 +277,12 @@ Status Daemon::reload(std::shared_ptr<const config::Config> config, std::vector<
       warnings.emplace_back(
           "serve.listen, serve.operations, the names of certificate files and of hosts, operations_keys, limits and "
           "times of serve take effect after a restart");
+    if (!(config_->otlp == config->otlp)) warnings.emplace_back("telemetry.otlp takes effect after a restart");
     if (!(store_of(*config_) == store_of(*config))) warnings.emplace_back("store takes effect after a restart");
   }
   std::shared_ptr<Service> next;
   if (before) {
-    auto opened = Service::open(config, *database_, clock_, rng_, key_deps());
+    auto opened = Service::open(config, *database_, {metrics_, tracer_}, clock_, rng_, key_deps());
     if (!opened) {
       sd_notify("READY=1");
       return fail(std::move(opened).error());
@@ -305,6 +332,8 @@ void Daemon::stop() {
     service = std::exchange(service_, nullptr);
   }
   if (service) service->stop();
+  tracer_.export_to(nullptr, 0);
+  if (exporter_) exporter_->stop();
 }
 
 bool Daemon::working() {
@@ -313,8 +342,42 @@ bool Daemon::working() {
 }
 
 http::ServerResponse Daemon::handle(const http::ServerRequest& request, api::KeyGate& gate) {
-  if (request.path == "/healthz" || request.path == "/readyz" || request.path == "/loglevel")
+  const SteadyTime began = clock_.steady_now();
+  // What comes from outside is a hint only: a trace that cannot be read is none.
+  obs::Span span =
+      tracer_.begin_root(request.method, obs::SpanKind::kServer,
+                         obs::parse_traceparent(request.header("traceparent"), request.header("tracestate")));
+  std::string route(kNoRoute);
+  const auto settle = [&](int status) {
+    metrics_.http_answered(request.method, route, status, clock_.steady_now() - began);
+    if (!span.recording()) return;
+    span.name(fmt::format("{} {}", request.method, route));
+    span.set("http.request.method", request.method);
+    span.set("http.route", route);
+    span.set("http.response.status_code", int64_t{status});
+    if (status >= 500) span.fail(std::to_string(status));
+  };
+  try {
+    auto response = answer(request, gate, route);
+    settle(response.status);
+    return response;
+  } catch (...) {  // a bug: the server says so and logs it
+    settle(500);
+    throw;
+  }
+}
+
+http::ServerResponse Daemon::answer(const http::ServerRequest& request, api::KeyGate& gate, std::string& route) {
+  if (request.path == "/healthz" || request.path == "/readyz" || request.path == "/loglevel") {
+    route = request.path;
     return own_route(request, gate);
+  }
+  std::string_view pattern = kNoRoute;
+  if (request.path == "/metrics") {
+    auto out = own_.handle(request, gate, &pattern);
+    route = pattern;
+    return out;
+  }
   std::shared_ptr<Service> service;
   std::string why;
   {
@@ -324,7 +387,9 @@ http::ServerResponse Daemon::handle(const http::ServerRequest& request, api::Key
   }
   // Why is for those who run it: a stranger is told that, and no more.
   if (!service) return api::problem(not_open(gate.open() ? why : std::string()).value());
-  return service->router().handle(request, gate);
+  auto out = service->router().handle(request, gate, &pattern);
+  route = pattern;  // copied: the pattern is the service's, and a reload may end that
+  return out;
 }
 
 /// Health and log level. Probes of the operations listener have no key: where one is needed they are told yes or no,

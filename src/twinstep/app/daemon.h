@@ -11,6 +11,8 @@
 #include "twinstep/app/certificate_keeper.h"
 #include "twinstep/app/service.h"
 #include "twinstep/http/server.h"
+#include "twinstep/obs/telemetry.h"
+#include "twinstep/otlp/exporter.h"
 #include "twinstep/store/file_lock.h"
 
 namespace twinstep::app {
@@ -23,6 +25,7 @@ namespace twinstep::app {
 ///               key is made; then it binds to its address within seconds. Once bound there it stays, also when all
 ///               keys are revoked: then nobody gets in.
 ///   operations  everything; on loopback without a key, unless serve.operations_keys is required
+///   both        /metrics, also while the store is away, for whoever may read
 ///
 /// Threads   any method, any thread.
 class Daemon {
@@ -51,6 +54,7 @@ class Daemon {
 
  private:
   Daemon(std::shared_ptr<const config::Config> config, Clock& clock, Rng& rng);
+  Status open_exporter();
   Status open_listeners();
   void bring_up(std::stop_token stop);
   Status try_to_open(const Call& call);
@@ -58,7 +62,10 @@ class Daemon {
   void settle_public();
   Status open_keys(const config::Config& config, const Call& call);
   api::KeyDeps key_deps();
+  /// answer(), counted, measured and traced.
   http::ServerResponse handle(const http::ServerRequest& request, api::KeyGate& gate);
+  /// `route` becomes the pattern of the route that answers.
+  http::ServerResponse answer(const http::ServerRequest& request, api::KeyGate& gate, std::string& route);
   http::ServerResponse own_route(const http::ServerRequest& request, api::KeyGate& gate);
   http::ServerResponse ready(bool parts);
   http::ServerResponse health(bool counts);
@@ -67,6 +74,11 @@ class Daemon {
 
   Clock& clock_;
   Rng& rng_;
+  // Of the process, not of a configuration: counters outlive a reload. The exporter ends before what it counts in.
+  obs::Metrics metrics_;
+  std::unique_ptr<otlp::Exporter> exporter_;  // null without an endpoint
+  obs::Tracer tracer_;
+  api::Router own_;  // answered without a service
   std::optional<store::FileLock> lock_;
   std::unique_ptr<store::Database> database_;  // set once, before service_
   security::KeyCache keys_{clock_};

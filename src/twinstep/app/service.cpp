@@ -55,9 +55,11 @@ struct Service::LinkWork {
   workflows::LinkContext context;
 };
 
-Service::Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng)
+Service::Service(std::shared_ptr<const config::Config> config, store::Database& database,
+                 const obs::Telemetry& telemetry, Clock& clock, Rng& rng)
     : config_(std::move(config)),
       database_(database),
+      telemetry_(telemetry),
       clock_(clock),
       rng_(rng),
       state_(database),
@@ -67,18 +69,23 @@ Service::Service(std::shared_ptr<const config::Config> config, store::Database& 
 Service::~Service() { stop(); }
 
 Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Config> config, store::Database& database,
-                                               Clock& clock, Rng& rng, api::KeyDeps keys) {
-  std::unique_ptr<Service> out(new Service(std::move(config), database, clock, rng));
-  TRY_ASSIGN(out->remotes_, Remotes::open(*out->config_, clock, rng));
+                                               const obs::Telemetry& telemetry, Clock& clock, Rng& rng,
+                                               api::KeyDeps keys) {
+  std::unique_ptr<Service> out(new Service(std::move(config), database, telemetry, clock, rng));
+  TRY_ASSIGN(out->remotes_, Remotes::open(*out->config_, clock, rng, telemetry));
+  out->figures_ = std::make_unique<Figures>(*out->config_, database, telemetry.metrics, clock);
   engine::EngineOptions options;
   options.owner = rng.hex_id();
   options.history = out->config_->serve.history;
   options.lease = out->config_->serve.lease;
   if (database.shared()) options.poll = kSharedPoll;
-  options.on_replicas = [remotes = out->remotes_.get()](int replicas) {
+  options.on_replicas = [remotes = out->remotes_.get(), &metrics = telemetry.metrics](int replicas) {
     spdlog::info("replicas.counted count={}", replicas);
     remotes->share_between(replicas);
+    metrics.replicas(replicas);
   };
+  options.tracer = &telemetry.tracer;
+  out->figures_->listen_to(options);
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
   for (const config::Link& link : out->config_->links)
     out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, out->locks_, clock, rng);
@@ -126,7 +133,8 @@ void Service::add_lanes() {
 void Service::add_routes(api::KeyDeps keys) {
   std::vector<std::pair<const config::Link*, const providers::ExternalRegistry*>> listening;
   for (const config::Link& link : config_->links) listening.emplace_back(&link, &remotes_->external(link));
-  intake_ = std::make_unique<api::EventIntake>(*config_, std::move(listening), engine_->store(), hints_, clock_, rng_);
+  intake_ = std::make_unique<api::EventIntake>(*config_, std::move(listening), engine_->store(), hints_, clock_, rng_,
+                                               [this](const api::IntakeCounts& more) { figures_->taken_in(more); });
   intake_->add_routes(router_);
   api::ApiDeps deps{
       *config_,
@@ -145,11 +153,13 @@ void Service::add_routes(api::KeyDeps keys) {
 Status Service::start(const Call& call) {
   TRY(engine_->start(call));
   scheduler_->start(config_->links);
+  figures_->start(*engine_);
   return {};
 }
 
 void Service::stop() {
   stopping_.request_stop();
+  if (figures_) figures_->stop();
   if (scheduler_) scheduler_->stop();
   if (engine_) engine_->stop();
 }

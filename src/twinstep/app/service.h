@@ -7,6 +7,7 @@
 
 #include "twinstep/api/api.h"
 #include "twinstep/api/event_intake.h"
+#include "twinstep/app/figures.h"
 #include "twinstep/app/services.h"
 #include "twinstep/engine/engine.h"
 #include "twinstep/workflows/scheduler.h"
@@ -21,7 +22,8 @@ class Service {
   /// Opens every remote; contacts nothing and starts nothing. All references outlive the service.
   /// Errors  as open_link(): a configuration that passes here can be worked by.
   static Result<std::unique_ptr<Service>> open(std::shared_ptr<const config::Config> config, store::Database& database,
-                                               Clock& clock, Rng& rng, api::KeyDeps keys);
+                                               const obs::Telemetry& telemetry, Clock& clock, Rng& rng,
+                                               api::KeyDeps keys);
   ~Service();  ///< stop()
 
   /// Begins to work. Errors  those of the store.
@@ -39,13 +41,15 @@ class Service {
   class LogProgress;
   struct LinkWork;
 
-  Service(std::shared_ptr<const config::Config> config, store::Database& database, Clock& clock, Rng& rng);
+  Service(std::shared_ptr<const config::Config> config, store::Database& database, const obs::Telemetry& telemetry,
+          Clock& clock, Rng& rng);
   void add_lanes();
   void add_routes(api::KeyDeps keys);
   LinkWork* find(std::string_view link);
 
   const std::shared_ptr<const config::Config> config_;
   store::Database& database_;
+  const obs::Telemetry telemetry_;
   Clock& clock_;
   Rng& rng_;
   std::unique_ptr<Remotes> remotes_;
@@ -54,6 +58,7 @@ class Service {
   store::LinkLocks locks_;
   workflows::HintMemory hints_;
   std::list<LinkWork> links_;
+  std::unique_ptr<Figures> figures_;  // before the engine, whose threads tell it what they do
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<workflows::Scheduler> scheduler_;
   std::unique_ptr<api::EventIntake> intake_;

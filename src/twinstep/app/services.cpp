@@ -92,6 +92,30 @@ Result<HubServices> open_hub(const config::Hub& hub, http::Client& logged, Clock
   return out;
 }
 
+std::string_view label_of(azure::HubOperation operation) {
+  switch (operation) {
+    case azure::HubOperation::kRegistry:
+      return "registry";
+    case azure::HubOperation::kQuery:
+      return "query";
+    case azure::HubOperation::kTwinRead:
+      return "twin-read";
+    case azure::HubOperation::kTwinUpdate:
+      return "twin-update";
+    case azure::HubOperation::kJob:
+      return "job";
+  }
+  return "other";
+}
+
+azure::HubBudget::Meter meter_of(const std::string& hub, obs::Metrics& metrics) {
+  return {[hub, &metrics](azure::HubOperation operation, double count, std::chrono::nanoseconds waited) {
+            metrics.budget_taken(hub, label_of(operation), count, waited);
+          },
+          [hub, &metrics](azure::HubOperation operation) { metrics.budget_exhausted(hub, label_of(operation)); },
+          [hub, &metrics](azure::HubOperation operation) { metrics.hub_throttled(hub, label_of(operation)); }};
+}
+
 /// Null without storage. `token_client` as in open_entra().
 Result<std::unique_ptr<azure::BlobClient>> open_storage(const config::Config& config,
                                                         std::unique_ptr<http::Client>& token_client,
@@ -154,23 +178,30 @@ Result<LinkServices> open_link(const config::Config& config, const config::Link&
   return out;
 }
 
-Result<std::unique_ptr<Remotes>> Remotes::open(const config::Config& config, Clock& clock, Rng& rng) {
+Result<std::unique_ptr<Remotes>> Remotes::open(const config::Config& config, Clock& clock, Rng& rng,
+                                               const std::optional<obs::Telemetry>& telemetry) {
   auto out = std::make_unique<Remotes>();
   out->transport_ = open_transport(config, clock);
-  http::Client& logged = *out->transport_.logged;
+  const auto client = [&](std::string remote) -> http::Client& {
+    http::Client& logged = *out->transport_.logged;
+    if (!telemetry) return logged;
+    return *out->observed_.emplace_back(
+        http::with_telemetry(logged, telemetry->metrics, telemetry->tracer, std::move(remote), clock));
+  };
   for (const config::Link& link : config.links) {
     const config::Hub& hub = *config.find_hub(link.hub);
     const std::string host = lower(hub.host);
     out->hosts_[link.hub] = host;
     if (!out->hubs_.contains(host)) {
-      TRY_ASSIGN(out->hubs_[host], open_hub(hub, logged, clock, rng));
+      TRY_ASSIGN(out->hubs_[host], open_hub(hub, client("hub/" + hub.name), clock, rng));
+      if (telemetry) out->hubs_[host].budget->set_meter(meter_of(hub.name, telemetry->metrics));
     }
     if (!out->externals_.contains(link.external)) {
       TRY_ASSIGN(out->externals_[link.external],
-                 open_registry(*config.find_external(link.external), logged, clock, rng));
+                 open_registry(*config.find_external(link.external), client("external/" + link.external), clock, rng));
     }
   }
-  TRY_ASSIGN(out->blobs_, open_storage(config, out->blob_token_client_, logged, clock, rng));
+  TRY_ASSIGN(out->blobs_, open_storage(config, out->blob_token_client_, client("storage"), clock, rng));
   return out;
 }
 

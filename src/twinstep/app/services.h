@@ -2,10 +2,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "twinstep/config/load.h"
 #include "twinstep/http/client.h"
+#include "twinstep/obs/telemetry.h"
 #include "twinstep/workflows/link_context.h"
 
 namespace twinstep::app {
@@ -40,8 +43,11 @@ struct LinkServices {
 /// Threads  any, once it is open.
 class Remotes {
  public:
-  /// Contacts nothing. `config`, `clock` and `rng` outlive the remotes. Errors  as open_link().
-  static Result<std::unique_ptr<Remotes>> open(const config::Config& config, Clock& clock, Rng& rng);
+  /// Contacts nothing. `config`, `clock` and `rng` outlive the remotes. With `telemetry` every call is counted and
+  /// traced as one of "hub/NAME", "external/NAME" or "storage", and every hub's budget is metered.
+  /// Errors  as open_link().
+  static Result<std::unique_ptr<Remotes>> open(const config::Config& config, Clock& clock, Rng& rng,
+                                               const std::optional<obs::Telemetry>& telemetry = {});
 
   /// Of a link of that configuration.
   azure::IotHubClient& hub(const config::Link& link) const;
@@ -52,8 +58,9 @@ class Remotes {
 
  private:
   Transport transport_;
-  std::map<std::string, HubServices> hubs_;   // by host, in lower case: two names of one address are one hub
-  std::map<std::string, std::string> hosts_;  // by the name of the hub
+  std::vector<std::unique_ptr<http::Client>> observed_;  // one for each remote, with telemetry
+  std::map<std::string, HubServices> hubs_;              // by host, in lower case: two names of one address are one hub
+  std::map<std::string, std::string> hosts_;             // by the name of the hub
   std::map<std::string, std::unique_ptr<providers::ExternalRegistry>> externals_;
   std::unique_ptr<http::Client> blob_token_client_;  // with Entra ID
   std::unique_ptr<azure::BlobClient> blobs_;

@@ -47,6 +47,17 @@ void HubBudget::set_share(double share) {
 }
 
 Status HubBudget::acquire(HubOperation operation, double count, const Call& call) {
+  if (!meter_) return take(operation, count, call);
+  const SteadyTime began = clock_.steady_now();
+  Status taken = take(operation, count, call);
+  if (taken)
+    meter_->taken(operation, count, clock_.steady_now() - began);
+  else if (taken.error().kind == ErrorKind::kThrottled)
+    meter_->exhausted(operation);
+  return taken;
+}
+
+Status HubBudget::take(HubOperation operation, double count, const Call& call) {
   Lane& l = lane(operation);
   const auto refuse = [&](Millis wait) {
     const Quota quota = hub_quota(tier_, units_, operation);
@@ -77,6 +88,7 @@ Status HubBudget::acquire(HubOperation operation, double count, const Call& call
 }
 
 Millis HubBudget::throttled(HubOperation operation, std::optional<Millis> told, SteadyTime sent) {
+  if (meter_) meter_->throttled(operation);
   Lane& l = lane(operation);
   const double jitter = rng_.unit();
   std::scoped_lock lock(l.mutex);

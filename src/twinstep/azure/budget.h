@@ -1,6 +1,8 @@
 #pragma once
 
 #include <array>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,6 +21,13 @@ namespace twinstep::azure {
 /// Threads   any method, any thread.
 class HubBudget {
  public:
+  /// Hears what the budget is asked for, from the threads that ask; must not block.
+  struct Meter {
+    std::function<void(HubOperation operation, double count, std::chrono::nanoseconds waited)> taken;
+    std::function<void(HubOperation operation)> exhausted;  ///< the wait would have been too long
+    std::function<void(HubOperation operation)> throttled;  ///< the hub answered 429
+  };
+
   /// `time_factor` is that of a simulated hub, on which minutes pass in seconds: rates and the pauses after a refusal
   /// run so many times as fast. A real hub has 1.
   HubBudget(HubTier tier, int units, Clock& clock, Rng& rng, double time_factor = 1);
@@ -42,6 +51,9 @@ class HubBudget {
   /// Other processes spend the rest of the quota: `share` is 0 to 1.
   void set_share(double share);
 
+  /// Before anything is taken; all three must be set.
+  void set_meter(Meter meter) { meter_ = std::move(meter); }
+
   HubTier tier() const { return tier_; }
   int units() const { return units_; }
 
@@ -53,6 +65,7 @@ class HubBudget {
     SteadyTime paused_until{};
     int refusals = 0;  // in a row
   };
+  Status take(HubOperation operation, double count, const Call& call);
   Lane& lane(HubOperation operation) const { return *lanes_[static_cast<size_t>(operation)]; }
 
   const HubTier tier_;
@@ -60,6 +73,7 @@ class HubBudget {
   const double time_factor_;
   Clock& clock_;
   Rng& rng_;
+  std::optional<Meter> meter_;
   std::array<std::unique_ptr<Lane>, 5> lanes_;
 };
 

@@ -57,6 +57,27 @@ TEST_F(BudgetTest, ATimeFactorShortensWaitsAndPausesAndSavesNoMore) {
   EXPECT_LE(pause, 200ms);
 }
 
+TEST_F(BudgetTest, AMeterHearsWhatIsTakenWaitedForAndRefused) {
+  double taken = 0;
+  std::chrono::nanoseconds waited{0};
+  int exhausted = 0, throttled = 0;
+  budget.set_meter({[&](HubOperation operation, double count, std::chrono::nanoseconds wait) {
+                      EXPECT_EQ(operation, HubOperation::kRegistry);
+                      taken += count;
+                      waited += wait;
+                    },
+                    [&](HubOperation) { ++exhausted; }, [&](HubOperation) { ++throttled; }});
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
+  EXPECT_EQ(waited, 0ns);
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 33, {}));
+  EXPECT_NEAR(std::chrono::duration<double>(waited).count(), 20, 0.1);
+  EXPECT_FALSE(budget.acquire(HubOperation::kRegistry, 50, until(1s)));
+  EXPECT_EQ(taken, 83);
+  EXPECT_EQ(exhausted, 1);
+  budget.throttled(HubOperation::kRegistry, {}, clock.steady_now());
+  EXPECT_EQ(throttled, 1);
+}
+
 TEST_F(BudgetTest, AWaitPastTheDeadlineIsRefusedWithItsLengthAndTakesNothing) {
   ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
   const auto before = budget.estimate(HubOperation::kRegistry, 100);

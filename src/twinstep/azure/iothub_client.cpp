@@ -35,8 +35,9 @@ struct Ask {
   double cost = 1;
   std::vector<http::Header> headers = {};
   Secret body = {};
-  bool once = false;       // a second one, even if only the answer to the first was lost, does harm
-  bool takes_400 = false;  // a bulk result comes with status 400
+  bool once = false;            // a second one, even if only the answer to the first was lost, does harm
+  bool takes_400 = false;       // a bulk result comes with status 400
+  std::string_view label = {};  // http::Request::label
 };
 
 bool transient_status(int status) {
@@ -279,6 +280,7 @@ class RestIotHubClient final : public IotHubClient {
 
   Result<BulkResult> bulk_as(const std::vector<BulkEntry>& entries, std::string what, const Call& call) {
     Ask ask{"POST", "/devices", std::move(what)};
+    ask.label = "bulk call";
     if (entries.empty()) return BulkResult{};
     if (entries.size() > kMaxBulkEntries)
       return fail(ErrorKind::kInvalid, "hub.bulk-too-many",
@@ -353,6 +355,7 @@ class RestIotHubClient final : public IotHubClient {
       request.body = std::string(ask.body.reveal());
     }
     request.operation = ask.what;
+    request.label = ask.label;
     request.try_timeout = kTryTimeout;
     request.max_response_bytes = kMaxAnswer;
     // Repeating is done here: every try must be paid from the budget, and a refusal must hold up all other callers.

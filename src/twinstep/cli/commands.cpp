@@ -9,6 +9,7 @@
 #include <typeinfo>
 
 #include "twinstep/cli/terminal.h"
+#include "twinstep/obs/log_context.h"
 
 namespace twinstep::cli {
 namespace {
@@ -27,7 +28,7 @@ constexpr std::array kCommands{
 void log_to_standard_error(int verbose) {
   auto logger = std::make_shared<spdlog::logger>("twinstep", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_level(verbose > 1 ? spdlog::level::debug : verbose == 1 ? spdlog::level::info : spdlog::level::warn);
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  logger->set_formatter(obs::log_formatter());
   spdlog::set_default_logger(std::move(logger));
 }
 

@@ -143,6 +143,16 @@ struct Serve {
   Webhook webhook;
 };
 
+/// telemetry.otlp: where spans go. Nothing is recorded without an endpoint.
+struct Otlp {
+  std::string traces_endpoint;  ///< the whole address, "http://localhost:4318/v1/traces"; empty = none
+  Secret headers;               ///< "name=value,name=value" for the collector
+  std::string service_name = "twinstep";
+  double sample = 1.0;  ///< the part of the traces that begin here; others are recorded as their caller says
+
+  friend bool operator==(const Otlp&, const Otlp&) = default;
+};
+
 struct Config {
   std::vector<Hub> hubs;
   std::optional<Storage> storage;
@@ -163,6 +173,7 @@ struct Config {
   RetrySettings twin_check{};  ///< waiting for the tags of a new device
   RetrySettings external_calls{Millis{300'000}, Millis{1'800'000}, 100, Millis{1440 * 60'000}};
   Serve serve;
+  Otlp otlp;
 
   const Hub* find_hub(std::string_view name) const;
   const External* find_external(std::string_view name) const;

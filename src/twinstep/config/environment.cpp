@@ -33,6 +33,9 @@ const std::vector<std::string>& known_variables() {
       "externalSystemDeviceCreationMaxIntervalInSeconds", "externalSystemDeviceCreationRetryTimeoutInMinutes",
       "iothubfacadeEnabled", "iotHubFacadeUseSoftDelete", "APPINSIGHTS_INSTRUMENTATIONKEY",
       "APPLICATIONINSIGHTS_CONNECTION_STRING",
+      // OpenTelemetry's.
+      "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS",
+      "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER_ARG",
       // Our own.
       "actility_api_requests_per_second", "TWINSTEP_CONFIG", "TWINSTEP_CA_FILE", "TWINSTEP_STORE", "TWINSTEP_TIER",
       "TWINSTEP_UNITS", "TWINSTEP_TIME_FACTOR", "TWINSTEP_URL", "TWINSTEP_KEY", "TWINSTEP_STORE_KEY"};

@@ -96,6 +96,10 @@ const Section& root_keys() {
        .otherwise = retry_text(defaults.external_calls),
        .section = &retry_keys()},
       {.name = "serve", .type = KeyType::kSection, .description = "the daemon", .section = &serve_keys()},
+      {.name = "telemetry",
+       .type = KeyType::kSection,
+       .description = "what the daemon tells of itself",
+       .section = &telemetry_keys()},
   }};
   return section;
 }
@@ -314,6 +318,29 @@ const Section& webhook_entra_keys() {
       {.name = "authority",
        .description = "https:// and the host that issues tokens",
        .otherwise = json::value(json::string(defaults.authority))},
+  }};
+  return section;
+}
+
+const Section& telemetry_keys() {
+  static const Section section{{
+      {.name = "otlp", .type = KeyType::kSection, .description = "traces to a collector", .section = &otlp_keys()},
+  }};
+  return section;
+}
+
+const Section& otlp_keys() {
+  static const Otlp defaults;
+  static const Section section{{
+      {.name = "endpoint", .description = "address of an OTLP/HTTP collector; /v1/traces is added"},
+      {.name = "headers", .type = KeyType::kSecret, .description = "name=value,name=value for the collector"},
+      {.name = "service_name", .otherwise = json::value(defaults.service_name)},
+      {.name = "sample_percent",
+       .type = KeyType::kInteger,
+       .description = "how many of a hundred traces that begin here are recorded",
+       .least = 0,
+       .most = 100,
+       .otherwise = json::value(static_cast<int>(defaults.sample * 100))},
   }};
   return section;
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <set>
 
@@ -21,6 +22,12 @@ namespace {
 template <class List>
 auto by_name(List& list, std::string_view name) {
   return std::find_if(list.begin(), list.end(), [&](const auto& one) { return same_name(one.name, name); });
+}
+
+/// The address for traces below that of a collector.
+std::string traces_endpoint(std::string base) {
+  while (base.ends_with('/')) base.pop_back();
+  return base + "/v1/traces";
 }
 
 /// Builds one Loaded from the file first and the environment on top of it.
@@ -105,6 +112,14 @@ class Loader {
       inner.finish();
       origin_["serve"] = place(path, *node);
     }
+    if (const yaml::Node* node = map.section("telemetry")) {
+      KeyReader inner(*node, diagnostics, "telemetry", telemetry_keys());
+      if (const yaml::Node* otlp = inner.section("otlp")) {
+        read_otlp(*otlp, diagnostics);
+        origin_["telemetry.otlp"] = place(path, *otlp);
+      }
+      inner.finish();
+    }
     map.finish();
     if (!diagnostics.ok()) return fail(diagnostics.combined());
     return {};
@@ -155,6 +170,39 @@ class Loader {
     TRY_ASSIGN(security::SealKey key, security::SealKey::parse(value, "environment variable TWINSTEP_STORE_KEY"));
     out_.config.store_keys.insert(out_.config.store_keys.begin(), std::move(key));
     origin_["store_key"] = "environment TWINSTEP_STORE_KEY";
+    return {};
+  }
+
+  void read_otlp(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
+    Otlp& otlp = out_.config.otlp;
+    KeyReader map(node, diagnostics, "telemetry.otlp", otlp_keys());
+    if (const auto endpoint = map.text("endpoint")) otlp.traces_endpoint = traces_endpoint(*endpoint);
+    if (auto headers = map.secret("headers", lookup_)) otlp.headers = std::move(*headers);
+    if (const auto name = map.text("service_name")) otlp.service_name = *name;
+    if (const auto percent = map.integer("sample_percent")) otlp.sample = static_cast<double>(*percent) / 100.0;
+    map.finish();
+  }
+
+  /// OpenTelemetry's own variables, which other programs on the machine know too.
+  Status environment_otlp() {
+    Otlp& otlp = out_.config.otlp;
+    const auto from = [&](const char* variable) -> std::optional<std::string> {
+      auto value = environment_.get(variable);
+      if (value) origin_["telemetry.otlp"] = fmt::format("environment {}", variable);
+      return value;
+    };
+    if (const auto base = from("OTEL_EXPORTER_OTLP_ENDPOINT")) otlp.traces_endpoint = traces_endpoint(*base);
+    if (const auto whole = from("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")) otlp.traces_endpoint = *whole;
+    if (const auto headers = from("OTEL_EXPORTER_OTLP_HEADERS")) otlp.headers = Secret(*headers);
+    if (const auto name = environment_.get("OTEL_SERVICE_NAME")) otlp.service_name = *name;
+    if (const auto text = environment_.get("OTEL_TRACES_SAMPLER_ARG")) {
+      const char* end = text->data() + text->size();
+      const auto read = std::from_chars(text->data(), end, otlp.sample);
+      if (read.ec != std::errc{} || read.ptr != end || !(otlp.sample >= 0 && otlp.sample <= 1))
+        return fail(ErrorKind::kInvalid, "config.environment",
+                    fmt::format("environment variable OTEL_TRACES_SAMPLER_ARG is '{}'; it must be a number from 0 to 1",
+                                text->substr(0, 40)));
+    }
     return {};
   }
 
@@ -404,6 +452,7 @@ class Loader {
       TRY(read("MaxRetryCount", [&](int n) { calls.attempts = n; }));
       TRY(read("RetryTimeoutInMinutes", [&](int n) { calls.total = minutes(n); }));
     }
+    TRY(environment_otlp());
     if (const auto ca = environment_.get("TWINSTEP_CA_FILE"))
       set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
     if (const auto store = environment_.get("TWINSTEP_STORE")) TRY(set_store(*store, "environment TWINSTEP_STORE"));
@@ -476,6 +525,11 @@ class Loader {
   }
 
   Status check() {
+    const Otlp& otlp = out_.config.otlp;
+    if (!otlp.traces_endpoint.empty() && !otlp.traces_endpoint.starts_with("http://") &&
+        !otlp.traces_endpoint.starts_with("https://"))
+      return fail(ErrorKind::kInvalid, "config.otlp",
+                  "telemetry.otlp: the endpoint must begin with http:// or https:// (OTLP over gRPC is not spoken)");
     for (const Hub& hub : out_.config.hubs) {
       // Against a real hub it would only bring refusals, so a variable left over from a rehearsal must not reach one.
       if (hub.time_factor != 1 && hub.host.find(".azure-devices.") != std::string::npos)
@@ -544,6 +598,13 @@ class Loader {
                         fmt::format("tenant {}, audience {}, application {}", trust->tenant,
                                     fmt::join(trust->audiences, " "), trust->application),
                         origin("serve")});
+    if (const Otlp& otlp = config.otlp; !otlp.traces_endpoint.empty())
+      values.push_back({"telemetry.otlp",
+                        fmt::format("{:g} % of the traces to {}{}", otlp.sample * 100,
+                                    // A user and password may stand before the host.
+                                    otlp.traces_endpoint.find('@') == std::string::npos ? otlp.traces_endpoint : "***",
+                                    otlp.headers.empty() ? "" : " with headers ***"),
+                        origin("telemetry.otlp")});
     values.push_back({"storage",
                       !config.storage ? "none: no jobs, queries and bulk calls instead"
                       : config.storage->entra

@@ -45,6 +45,34 @@ const std::map<std::string, std::string> kSample{{"iothub", kHub},
                                                  {"ACTILITY_API_CLIENT_ID", "me"},
                                                  {"actility_api_client_secret", "hush"}};
 
+TEST_F(ConfigLoad, TracesGoWhereTheFileOrOpenTelemetrysVariablesSay) {
+  const auto none = from_environment(kSample);
+  EXPECT_EQ(none->config.otlp, Otlp{});
+  const std::string file =
+      "telemetry: {otlp: {endpoint: 'http://collector:4318/', headers: 'k=hush', service_name: ours, sample_percent: "
+      "5}}";
+  const auto written = from(file);
+  ASSERT_TRUE(written) << written.error().what;
+  const Otlp& otlp = written->config.otlp;
+  EXPECT_EQ(otlp.traces_endpoint, "http://collector:4318/v1/traces");
+  EXPECT_EQ(otlp.headers.reveal(), "k=hush");
+  EXPECT_EQ(otlp.service_name, "ours");
+  EXPECT_DOUBLE_EQ(otlp.sample, 0.05);
+  for (const auto& value : written->values) EXPECT_EQ(value.value.find("hush"), std::string::npos);
+
+  const auto both = from(file, {{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://other"},
+                                {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces/x"},
+                                {"OTEL_TRACES_SAMPLER_ARG", "0.25"},
+                                {"OTEL_SERVICE_NAME", "theirs"}});
+  ASSERT_TRUE(both) << both.error().what;
+  EXPECT_EQ(both->config.otlp.traces_endpoint, "https://traces/x");
+  EXPECT_DOUBLE_EQ(both->config.otlp.sample, 0.25);
+  EXPECT_EQ(both->config.otlp.service_name, "theirs");
+
+  EXPECT_EQ(from("", {{"OTEL_TRACES_SAMPLER_ARG", "often"}}).error().code, "config.environment");
+  EXPECT_EQ(from("", {{"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"}}).error().code, "config.otlp");
+}
+
 TEST_F(ConfigLoad, SamplesVariablesAloneMakeTheDefaultLink) {
   const auto loaded = from_environment(kSample);
   ASSERT_TRUE(loaded) << loaded.error().what;

@@ -37,6 +37,10 @@ struct EngineOptions {
   std::function<void(const store::Workflow& claim, const store::Finish& finish, store::State state)> on_recorded{};
   /// Likewise, when a lane begins to rest and when it works again.
   std::function<void(const LaneRest&)> on_rest{};
+  /// Told how long a claim was worked on and how that ended, before it is recorded; likewise.
+  std::function<void(const store::Workflow& claim, const store::Finish& finish, std::chrono::nanoseconds took)>
+      on_worked{};
+  obs::Tracer* tracer = nullptr;          ///< each claim becomes a span of the trace that its workflow was started in
   Millis history{30ll * 24 * 3'600'000};  ///< ended workflows are removed after that
 };
 

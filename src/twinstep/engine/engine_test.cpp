@@ -6,6 +6,7 @@
 #include <set>
 
 #include "twinstep/base/fake_clock.h"
+#include "twinstep/obs/log_context.h"
 
 namespace twinstep::engine {
 namespace {
@@ -92,6 +93,45 @@ class EngineTest : public testing::Test {
   std::condition_variable changed;
   std::vector<std::string> recorded;  // what the engine told
 };
+
+TEST_F(EngineTest, AClaimIsASpanOfTheTraceThatItWasStartedInAndItsLinesNameIt) {
+  struct Kept final : obs::SpanSink {
+    void ended(obs::SpanData&& span) override {
+      std::scoped_lock lock(mutex);
+      spans.push_back(std::move(span));
+    }
+    std::mutex mutex;
+    std::vector<obs::SpanData> spans;
+  } kept;
+  obs::Tracer tracer(real_clock(), rng);
+  tracer.export_to(&kept, 1);
+  std::string context, worked;
+  EngineOptions options{.owner = "me"};
+  options.tracer = &tracer;
+  options.on_worked = [&](const store::Workflow& claim, const store::Finish& finish, std::chrono::nanoseconds took) {
+    worked = fmt::format("{} {} {}", claim.key, store::to_string(finish.state), took >= 0ns);
+  };
+  engine.emplace(*database, std::move(options), real_clock(), rng);
+  engine->add_lane({"lane", 1, [&](Attempt& attempt) {
+                      context = obs::log_context();
+                      return attempt.failed("no", "task.no");
+                    }});
+  store::WorkflowId id;
+  {
+    const obs::TraceScope asking(*obs::parse_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+    store::NewWorkflow one = task("device/link-1/dev-1");
+    ASSERT_TRUE(engine->store().start({one}, call));
+    id = one.id;
+  }
+  ASSERT_TRUE(engine->start(call));
+  wait_for(id, State::kFailed);
+  engine->stop();
+  EXPECT_EQ(context, " trace=4bf92f3577b34da6a3ce929d0e0e4736 task=" + id.value + " link=link-1 device=dev-1");
+  EXPECT_EQ(worked, "device/link-1/dev-1 failed true");
+  ASSERT_EQ(kept.spans.size(), 1u);
+  EXPECT_EQ(obs::span_id_text(kept.spans[0].parent), "00f067aa0ba902b7");
+  EXPECT_TRUE(kept.spans[0].failed);
+}
 
 TEST_F(EngineTest, AStartedWorkflowIsWorkedOnAtOnceAndOnce) {
   std::atomic<int> worked = 0;

@@ -8,6 +8,7 @@
 #include "twinstep/base/backoff.h"
 #include "twinstep/base/crash_point.h"
 #include "twinstep/base/units.h"
+#include "twinstep/obs/log_context.h"
 
 namespace twinstep::engine {
 namespace {
@@ -18,6 +19,20 @@ constexpr Millis kAfterBug{3'600'000};  // an exception is a bug: look again whe
 constexpr Millis kLongestRest{15 * 60'000};
 constexpr Millis kLockedElsewhere{100};  // until another replica's transaction is through
 constexpr Backoff kStoreAway{.first = Millis{200}, .cap = Millis{10'000}, .jitter = 0.2};
+
+/// What a key is about: "run/LINK" or "device/LINK/CANONICAL-ID".
+struct About {
+  std::string_view link, device;
+};
+About about(std::string_view key) {
+  About out;
+  const size_t first = key.find('/');
+  if (first == std::string_view::npos) return out;
+  const size_t second = key.find('/', first + 1);
+  out.link = key.substr(first + 1, second == std::string_view::npos ? second : second - first - 1);
+  if (second != std::string_view::npos) out.device = key.substr(second + 1);
+  return out;
+}
 
 }  // namespace
 
@@ -145,9 +160,30 @@ void Lane::work_loop() {
 
 void Lane::work_on(Job job) {
   const store::Workflow claim = job.claim.workflow;
+  const auto [link, device] = about(claim.key);
+  const bool run = claim.kind == "run" || claim.kind == "sweep";
+  const obs::LogScope named{{run ? "run" : "task", claim.id.value}, {"link", link}, {"device", device}};
+  std::optional<obs::Span> span;
+  if (engine_.tracer) {
+    span.emplace(engine_.tracer->begin_root(claim.kind, obs::SpanKind::kConsumer, obs::parse_traceparent(claim.trace)));
+    if (span->recording()) {
+      span->set("twinstep.workflow", claim.id.value);
+      span->set("twinstep.link", link);
+      if (!device.empty()) span->set("twinstep.device", device);
+      span->set("twinstep.lane", claim.lane);
+      span->set("twinstep.attempt", int64_t{claim.attempt});
+    }
+  }
+  const SteadyTime began = clock_.steady_now();
   Attempt attempt(store_, std::move(job.claim), {SteadyTime::max(), job.stop.get_token()}, rng_,
                   [&] { return claims_.holds(claim); });
   const store::Finish finish = attempt_of(attempt);
+  if (engine_.on_worked) engine_.on_worked(claim, finish, clock_.steady_now() - began);
+  if (span) {
+    span->set("twinstep.state", store::to_string(finish.state));
+    if (!finish.error_code.empty()) span->set("error.type", finish.error_code);
+    if (finish.state == store::State::kFailed) span->fail(finish.error_code);
+  }
   settle_rest(attempt.rest(), job.claimed, finish.state == store::State::kDone);
   record(claim, finish);
   claims_.remove(claim);

@@ -12,6 +12,11 @@
 #include "twinstep/base/rng.h"
 #include "twinstep/base/secret.h"
 
+namespace twinstep::obs {
+class Metrics;
+class Tracer;
+}  // namespace twinstep::obs
+
 namespace twinstep::http {
 
 struct Header {
@@ -52,7 +57,8 @@ struct Request {
   /// Never on the wire twice: takes a new connection, because a transport sends a request again by itself when a kept
   /// connection breaks before the answer begins.
   bool once = false;
-  std::string operation;        ///< for logs and errors: "get device"; never holds a secret
+  std::string operation;        ///< for logs and errors: "get device 'dev-1'"; never holds a secret
+  std::string label{};          ///< for figures: "get device", one of a few; empty = operation up to the first quote
   Millis try_timeout{100'000};  ///< one try; the call's deadline bounds all
 };
 
@@ -117,6 +123,12 @@ std::unique_ptr<Client> with_auth(Client& inner, Authenticator& authenticator);
 /// One debug line per try: operation, method, host, path without query, status, bytes, milliseconds, request id.
 /// Only allow-listed headers and query parameters are ever written.
 std::unique_ptr<Client> with_log(Client& inner, Clock& clock);
+
+/// Counts and measures every try as one of `remote` ("hub/contoso"), and makes it a span: whoever it is sent to reads
+/// `traceparent` and, when there is one, `tracestate`. To be put below whatever signs: neither belongs to what Azure's
+/// signatures cover.
+std::unique_ptr<Client> with_telemetry(Client& inner, obs::Metrics& metrics, obs::Tracer& tracer, std::string remote,
+                                       Clock& clock);
 
 /// The remote's Retry-After as a span from now: seconds or an HTTP date; empty when absent or unreadable.
 std::optional<Millis> retry_after(const Response& response, SystemTime now);

@@ -255,6 +255,7 @@ Result<http::Response> Connection::repeat(const std::function<Result<http::Respo
 Result<http::Response> Connection::send(http::Request request, Operation operation,
                                         const std::vector<OutcomeRule>& rules, bool repeatable, const Call& call) {
   request.operation = fmt::format("{}: {}", definition_.name, to_string(operation));
+  request.label = to_string(operation);
   request.repeat = http::Repeat::kNever;  // repeated here, where the rules of the definition are known
   const auto once = [&]() -> Result<http::Response> {
     http::Request signed_request = request;
@@ -341,6 +342,7 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
   }
   TRY_ASSIGN(http::Request request, build(spec, scope()));
   request.operation = definition_.name + ": token";
+  request.label = "token";
   if (auth.basic_client) {
     TRY_ASSIGN(const std::string user, auth.user.expand(scope()));
     TRY_ASSIGN(const std::string password, auth.password.expand(scope()));

@@ -44,8 +44,8 @@ Status StateFile::change(std::string_view sql, std::initializer_list<Value> valu
   return {};
 }
 
-Result<std::optional<plan::LastRun>> StateFile::last_run(std::string_view link) {
-  TRY_ASSIGN(const Rows rows, database_.ask(kLastRun, {link}, {}));
+Result<std::optional<plan::LastRun>> StateFile::last_run(std::string_view link, const Call& call) {
+  TRY_ASSIGN(const Rows rows, database_.ask(kLastRun, {link}, call));
   if (rows.empty()) return std::optional<plan::LastRun>{};
   return std::optional<plan::LastRun>{plan::LastRun{static_cast<uint64_t>(rows.number(0, 0)),
                                                     static_cast<uint64_t>(rows.number(0, 1)), rows.time(0, 2)}};

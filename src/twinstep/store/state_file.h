@@ -57,7 +57,7 @@ class StateFile {
   /// Where all this is kept, for store::LinkLocks.
   Database& database() const { return database_; }
 
-  Result<std::optional<plan::LastRun>> last_run(std::string_view link);
+  Result<std::optional<plan::LastRun>> last_run(std::string_view link, const Call& call = {});
   Status remember_run(std::string_view link, const plan::LastRun& run);
 
   Status add_plan(const PlanRecord& plan);

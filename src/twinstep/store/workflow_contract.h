@@ -6,6 +6,7 @@
 #include <set>
 #include <thread>
 
+#include "twinstep/store/backlog.h"
 #include "twinstep/store/store_subject.h"
 #include "twinstep/store/workflow_store.h"
 
@@ -577,6 +578,54 @@ TEST_P(WorkflowContract, KeysAreOrderedByTheirBytes) {
   WorkflowFilter prefix;
   prefix.key_prefix = "device/l/";
   EXPECT_EQ(store->list(prefix, call)->size(), 3u);
+}
+
+TEST_P(WorkflowContract, AWorkflowKeepsTheTraceOfWhoAskedForItAndTakesThatOfANewerHint) {
+  const std::string first = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const std::string second = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-00";
+  WorkflowId id;
+  {
+    const obs::TraceScope asking(*obs::parse_traceparent(first));
+    id = start(task("device/a")).id;
+  }
+  EXPECT_EQ(find(id).trace, first);
+  EXPECT_EQ(start(task("device/a")).what, Started::kMerged);
+  EXPECT_EQ(find(id).trace, first) << "a hint without a trace forgets none";
+  {
+    const obs::TraceScope asking(*obs::parse_traceparent(second));
+    start(task("device/a"));
+  }
+  const auto claimed = claim();
+  ASSERT_EQ(claimed.size(), 1u);
+  EXPECT_EQ(claimed[0].workflow.trace, second);
+}
+
+TEST_P(WorkflowContract, LanesAreCountedByStateAndTellHowLongTheirFirstHasBeenDue) {
+  const auto count = [&] {
+    std::map<std::pair<std::string, State>, LaneCount> out;
+    for (LaneCount& one : count_lanes(*database, call).value()) out[{one.lane, one.state}] = one;
+    return out;
+  };
+  EXPECT_TRUE(count().empty());
+  for (const char* key : {"device/a", "device/b", "device/c"}) start(task(key));
+  NewWorkflow later = task("device/later");
+  later.due_in = 1h;
+  later.lane = "run/hub";
+  start(later);
+  NewWorkflow bad = task("device/bad");
+  bad.state = State::kFailed;
+  start(bad);
+  ASSERT_EQ(claim(1).size(), 1u);
+  advance(40s);
+  auto counts = count();
+  EXPECT_EQ((counts[{"external/tp", State::kWaiting}].count), 2);
+  EXPECT_GE((counts[{"external/tp", State::kWaiting}].overdue), 40s);
+  EXPECT_LT((counts[{"external/tp", State::kWaiting}].overdue), 60s);
+  EXPECT_EQ((counts[{"external/tp", State::kRunning}].count), 1);
+  EXPECT_EQ((counts[{"external/tp", State::kFailed}].count), 1);
+  EXPECT_EQ((counts[{"run/hub", State::kWaiting}].count), 1);
+  EXPECT_EQ((counts[{"run/hub", State::kWaiting}].overdue), 0ms) << "not due yet";
+  EXPECT_EQ(counts.size(), 4u);
 }
 
 }  // namespace twinstep::store

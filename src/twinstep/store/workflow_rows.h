@@ -8,7 +8,7 @@ namespace twinstep::store {
 /// The columns that workflow_at() reads.
 #define TWINSTEP_WORKFLOW_COLUMNS                                                                      \
   "id, kind, lane, key, state, due, generation, attempt, waited, epoch, cancel_asked, input, status, " \
-  "error_code, created, updated, ended"
+  "error_code, created, updated, ended, trace"
 
 Workflow workflow_at(const Rows& rows, size_t row);
 bool ended(State state);

@@ -22,14 +22,15 @@ constexpr std::string_view kRememberSeen =
 constexpr std::string_view kSeenBy = "SELECT workflow FROM seen WHERE id = $1";
 constexpr std::string_view kJoinSeen = "UPDATE seen SET workflow = $2 WHERE id = $1";
 constexpr std::string_view kInsert =
-    "INSERT INTO workflow (id, kind, lane, key, state, due, input, status, error_code, created, updated, ended) "
-    "VALUES ($1, $2, $3, $4, $5, {now} + $6, $7, $8, $9, {now}, {now}, CASE WHEN $10 = 1 THEN {now} END) "
+    "INSERT INTO workflow (id, kind, lane, key, state, due, input, status, error_code, created, updated, ended, trace) "
+    "VALUES ($1, $2, $3, $4, $5, {now} + $6, $7, $8, $9, {now}, {now}, CASE WHEN $10 = 1 THEN {now} END, $11) "
     "ON CONFLICT DO NOTHING";
 constexpr std::string_view kActive =
     "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked') {for update}";
 constexpr std::string_view kQueuedOf = "SELECT id FROM workflow WHERE key = $1 AND state = 'queued'";
 constexpr std::string_view kMerge =
     "UPDATE workflow SET input = $2, generation = generation + 1, attempt = 0, waited = 0, updated = {now}, "
+    "trace = CASE WHEN $4 = '' THEN trace ELSE $4 END, "
     "due = CASE WHEN state = 'waiting' AND due > {now} + $3 THEN {now} + $3 ELSE due END WHERE id = $1";
 // Materialized: the rows are chosen, and locked, once.
 constexpr std::string_view kClaim =
@@ -121,7 +122,8 @@ Status start_next_queued(Transaction& transaction, std::string_view key) {
 
 std::vector<Value> insert_values(const NewWorkflow& want, State state) {
   return {want.id.value,       want.kind,  want.lane,   want.key,        to_string(state),
-          micros(want.due_in), want.input, want.status, want.error_code, int64_t{ended(state)}};
+          micros(want.due_in), want.input, want.status, want.error_code, int64_t{ended(state)},
+          want.trace};
 }
 
 /// For one that found its key taken.
@@ -146,7 +148,7 @@ Result<Started> join_or_start(Transaction& transaction, const NewWorkflow& want)
     const WorkflowId joined(active.text(0, 0));
     if (want.on_busy == OnBusy::kMerge) {
       const std::string input = want.merge ? want.merge(active.text(0, 1)) : want.input;
-      TRY(transaction.run(kMerge, {joined.value, input, micros(want.due_in)}));
+      TRY(transaction.run(kMerge, {joined.value, input, micros(want.due_in), want.trace}));
       transaction.notify(want.lane);
     }
     if (!want.seen_id.empty()) TRY(transaction.run(kJoinSeen, {want.seen_id, joined.value}));
@@ -234,6 +236,7 @@ Workflow workflow_at(const Rows& rows, size_t row) {
   out.created = rows.time(row, 14);
   out.updated = rows.time(row, 15);
   if (!rows.is_null(row, 16)) out.ended = rows.time(row, 16);
+  out.trace = rows.text(row, 17);
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "twinstep/base/ids.h"
+#include "twinstep/obs/trace.h"
 #include "twinstep/store/database.h"
 
 /// The durable side of the engine: workflows as rows. What the words mean and what is promised at every crash point is
@@ -37,6 +38,8 @@ struct NewWorkflow {
   /// For kMerge: the active one's input and ours to what it goes on with; empty = ours replaces it.
   std::function<std::string(std::string_view active)> merge;
   std::string seen_id;  ///< event id or idempotency key; known already = nothing is started; empty = none
+  /// The traceparent of who asks for it, so that what is done later, elsewhere, belongs to the same trace.
+  std::string trace = obs::current_traceparent();
 };
 
 struct Started {
@@ -57,6 +60,7 @@ struct Workflow {
   std::string input, status, error_code;
   SystemTime created, updated;
   std::optional<SystemTime> ended;
+  std::string trace;  ///< as NewWorkflow::trace, of the newest hint; empty = none
 };
 
 struct Claimed {

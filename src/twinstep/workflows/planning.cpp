@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "twinstep/obs/log_context.h"
 #include "twinstep/workflows/job_container.h"
 
 namespace twinstep::workflows {
@@ -194,7 +195,9 @@ Result<Listings> list_both(LinkContext& context, const plan::Rules& rules, const
   const std::stop_callback pass_on(call.stop, [&] { stop_both.request_stop(); });
   const Call both{call.deadline, stop_both.get_token(), call.guard};
   std::optional<Result<plan::Snapshot>> external;
+  const obs::Handover work;
   std::jthread external_thread([&] {
+    const obs::Handover::Scope scope(work);
     external = list_external(context, rules, both);
     if (!*external) stop_both.request_stop();
   });

@@ -32,6 +32,7 @@ Status WorkCrew::finish() {
 }
 
 void WorkCrew::work() {
+  const obs::Handover::Scope scope(context_);
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return closed_ || !queue_.empty() || !result_; });

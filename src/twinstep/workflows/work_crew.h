@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "twinstep/base/result.h"
+#include "twinstep/obs/log_context.h"
 
 namespace twinstep::workflows {
 
@@ -34,6 +35,7 @@ class WorkCrew {
   bool closed_ = false;
   Status result_;
   const size_t most_waiting_;
+  const obs::Handover context_;  // the work belongs to the run of whoever made the crew
   std::vector<std::jthread> threads_;
 };
 
