@@ -53,6 +53,7 @@ class StateFile {
   static Result<std::unique_ptr<StateFile>> open(const std::string& store, Clock& clock);
   /// `database` outlives this.
   explicit StateFile(Database& database) : database_(database) {}
+  Database& database() { return database_; }
 
   Result<std::optional<plan::LastRun>> last_run(std::string_view link);
   Status remember_run(std::string_view link, const plan::LastRun& run);

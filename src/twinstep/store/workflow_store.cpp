@@ -9,6 +9,7 @@
 
 #include "twinstep/base/crash_point.h"
 
+#include "twinstep/store/answer_store.h"
 #include "twinstep/store/workflow_rows.h"
 
 namespace twinstep::store {
@@ -125,10 +126,14 @@ constexpr std::string_view kPause =
     "ON CONFLICT (lane) DO UPDATE SET until = excluded.until, tries = pause.tries + 1, reason = excluded.reason";
 constexpr std::string_view kResume = "DELETE FROM pause WHERE lane = $1";
 constexpr std::string_view kPauses = "SELECT lane, until, tries, reason, since FROM pause ORDER BY lane";
+constexpr std::string_view kProbe =
+    "INSERT INTO meta (name, value) VALUES ('probe', '') ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 constexpr std::string_view kPurgeWorkflows =
     "DELETE FROM workflow WHERE id IN (SELECT id FROM workflow WHERE ended < {now} - $1 LIMIT $2)";
 constexpr std::string_view kPurgeSeen =
     "DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE at < {now} - $1 LIMIT $2)";
+constexpr std::string_view kPurgeAnswers =
+    "DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE at < {now} - $1 LIMIT $2)";
 constexpr std::string_view kPurgeLedger = "DELETE FROM ledger WHERE present = 0 AND updated < {now} - $1";
 
 std::map<std::string, std::string> steps_of(const Rows& rows) {
@@ -227,11 +232,16 @@ Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const
     const NewWorkflow& want = *wants[fresh[i]];
     if (inserted[i].affected == 1) {
       out[fresh[i]] = {Started::kStarted, want.id};
-      transaction.notify(want.lane);
+      if (!ended(want.state)) transaction.notify(want.lane);
     } else {
       TRY_ASSIGN(out[fresh[i]], join_or_start(transaction, want));
     }
   }
+  std::vector<std::vector<Value>> lines;
+  for (const size_t at : fresh)
+    if (out[at].what == Started::kStarted)
+      for (const HistoryLine& line : wants[at]->history) lines.push_back({wants[at]->id.value, line.what, line.detail});
+  if (!lines.empty()) TRY(transaction.run_each(kAddHistory, lines));
   // At the end: an event that is here twice is answered with what its first one became.
   TRY_ASSIGN(const auto by, transaction.run_each(kSeenBy, values_of(known, [&](size_t at) {
                                                    return std::vector<Value>{wants[at]->seen_id};
@@ -667,6 +677,11 @@ Result<std::vector<Pause>> WorkflowStore::pauses(const Call& call) {
   return out;
 }
 
+Status WorkflowStore::can_write(const Call& call) {
+  TRY(database_.change(kProbe, {}, call));
+  return {};
+}
+
 Result<int64_t> WorkflowStore::purge(Millis older_than, int most, const Call& call) {
   int64_t removed = 0;
   TRY(database_.write(
@@ -676,6 +691,8 @@ Result<int64_t> WorkflowStore::purge(Millis older_than, int most, const Call& ca
           TRY_ASSIGN(const Rows rows, transaction.run(sql, {micros(older_than), int64_t{most}}));
           removed += rows.affected;
         }
+        TRY_ASSIGN(const Rows answers, transaction.run(kPurgeAnswers, {micros(AnswerStore::kKept), int64_t{most}}));
+        removed += answers.affected;
         TRY_ASSIGN(const Rows rows, transaction.run(kPurgeLedger, {micros(older_than)}));
         removed += rows.affected;
         return {};
