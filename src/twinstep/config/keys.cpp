@@ -88,6 +88,10 @@ const Section& root_keys() {
        .otherwise = retry_text(defaults.external_calls),
        .section = &retry_keys()},
       {.name = "serve", .type = KeyType::kSection, .description = "the daemon", .section = &serve_keys()},
+      {.name = "facade",
+       .type = KeyType::kSection,
+       .description = "callers create and delete single devices of a hub by HTTP",
+       .section = &facade_keys()},
   }};
   return section;
 }
@@ -186,6 +190,10 @@ const Section& link_keys() {
        .description = "what a run becomes while another one of the link is active",
        .choices = {"skip", "queue"},
        .otherwise = "skip"},
+      {.name = "facade",
+       .type = KeyType::kBoolean,
+       .description = "devices that callers of the facade make in the hub are this link's; must be said where several "
+                      "links with an external master share a hub"},
       {.name = "plan_lifetime",
        .type = KeyType::kDuration,
        .description = "a plan is refused after that, and a blocked run ends",
@@ -239,6 +247,25 @@ const Section& serve_keys() {
        .otherwise = json::value(duration_text(defaults.lease))},
       {.name = "tls_certificate", .description = "PEM file: listen speaks TLS"},
       {.name = "tls_key", .description = "PEM file of the certificate's key"},
+  }};
+  return section;
+}
+
+const Section& facade_keys() {
+  static const Facade defaults;
+  static const Section section{{
+      {.name = "enabled",
+       .type = KeyType::kBoolean,
+       .description = "false: its routes answer 403",
+       .otherwise = json::value(defaults.enabled)},
+      {.name = "soft_delete",
+       .type = KeyType::kBoolean,
+       .description = "a DELETE disables the device and keeps its keys",
+       .otherwise = json::value(defaults.soft_delete)},
+      {.name = "grace",
+       .type = KeyType::kDuration,
+       .description = "runs delete no device that a caller of the facade asked for so recently",
+       .otherwise = json::value(duration_text(defaults.grace))},
   }};
   return section;
 }

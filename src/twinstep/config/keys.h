@@ -59,6 +59,7 @@ const Section& limits_keys();
 const Section& polling_keys();
 const Section& retry_keys();
 const Section& serve_keys();
+const Section& facade_keys();
 
 /// "F1" to "S3", in the order of Tier.
 const std::vector<std::string>& tier_names();
