@@ -85,6 +85,8 @@ Result<HubServices> open_hub(const config::Hub& hub, http::Client& logged, Clock
   }
   out.budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng, hub.time_factor);
   out.client = azure::make_iothub_client(hub.name, host, *out.authenticator, out.budget, logged, clock, rng);
+  out.interactive = azure::make_iothub_client(hub.name, host, *out.authenticator, out.budget, logged, clock, rng,
+                                              azure::Priority::kInteractive);
   return out;
 }
 
@@ -153,6 +155,7 @@ Result<std::unique_ptr<Remotes>> Remotes::open(const config::Config& config, Clo
     out->hosts_[link.hub] = host;
     if (!out->hubs_.contains(host)) {
       TRY_ASSIGN(out->hubs_[host], open_hub(hub, logged, clock, rng));
+      if (config.facade.enabled && !config.facade_links(hub.name).empty()) out->hubs_[host].budget->keep_reserve();
     }
     if (!out->externals_.contains(link.external)) {
       TRY_ASSIGN(out->externals_[link.external],
@@ -170,6 +173,12 @@ void Remotes::share_between(int processes) {
 }
 
 azure::IotHubClient& Remotes::hub(const config::Link& link) const { return *hubs_.at(hosts_.at(link.hub)).client; }
+
+azure::IotHubClient& Remotes::interactive_hub(const config::Link& link) const {
+  return *hubs_.at(hosts_.at(link.hub)).interactive;
+}
+
+azure::HubBudget& Remotes::budget(const config::Link& link) const { return *hubs_.at(hosts_.at(link.hub)).budget; }
 
 providers::ExternalRegistry& Remotes::external(const config::Link& link) const { return *externals_.at(link.external); }
 

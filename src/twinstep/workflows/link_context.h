@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "twinstep/azure/blob_client.h"
@@ -44,6 +45,8 @@ struct LinkContext {
   /// shared (a paused replica would keep the lock that the one that takes over needs). Commands lock by themselves.
   std::string lock_store{};
   RunWatch* watch = nullptr;
+  /// Why a device must not be deleted or disabled yet; an empty text = it may. Errors  those of the store.
+  std::function<Result<std::string>(const DeviceId&, const Call&)> spared{};
 };
 
 }  // namespace twinstep::workflows
