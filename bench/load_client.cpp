@@ -88,12 +88,13 @@ int pull(Line& line) {
 
 class Run {
  public:
-  Run(uint16_t port, const std::string& path, const std::vector<std::string>& bodies, double per_second)
+  Run(uint16_t port, const std::vector<std::string>& paths, const std::vector<std::string>& bodies, double per_second)
       : port_(port),
-        head_(fmt::format("POST {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json; charset=utf-8\r\n"
+        head_(fmt::format(" HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json; charset=utf-8\r\n"
                           "aeg-event-type: Notification\r\naeg-data-version: 1\r\naeg-metadata-version: 1\r\n"
                           "aeg-subscription-name: TWINSTEP\r\naeg-delivery-count: 0\r\nContent-Length: ",
-                          path, port)),
+                          port)),
+        paths_(paths),
         bodies_(bodies),
         per_second_(per_second),
         poll_(::epoll_create1(EPOLL_CLOEXEC)) {}
@@ -141,12 +142,16 @@ class Run {
   }
 
   void send(Line& line) {
-    const std::string& body = bodies_[next_++];
-    out_ = head_ + std::to_string(body.size()) + "\r\n\r\n";
+    const size_t which = next_++;
+    const std::string& body = bodies_[which];
+    out_ = "POST " + paths_[paths_.size() == 1 ? 0 : which] + head_ + std::to_string(body.size()) + "\r\n\r\n";
     out_ += body;
     line.in.clear();
     line.busy = true;
     line.begun = Now::now();
+    if (per_second_ > 0)
+      line.begun = started_ + std::chrono::duration_cast<Now::duration>(
+                                  std::chrono::duration<double>(static_cast<double>(which) / per_second_));
     // Waits while a large body does not fit; a broken connection shows when the answer is waited for.
     for (size_t sent = 0; sent < out_.size();) {
       const ssize_t n = ::send(line.fd.get(), out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL);
@@ -159,7 +164,7 @@ class Run {
     const int status = pull(line);
     if (status == 0) return {};
     line.busy = false;
-    if (status == 200) {
+    if (status == 200 || status == 201) {
       ++result_.good;
       const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Now::now() - line.begun);
       result_.micros.push_back(static_cast<uint32_t>(took.count()));
@@ -172,6 +177,7 @@ class Run {
 
   const uint16_t port_;
   const std::string head_;
+  const std::vector<std::string>& paths_;
   const std::vector<std::string>& bodies_;
   const double per_second_;
   Fd poll_;
@@ -192,7 +198,12 @@ double LoadResult::percentile(double p) const {
 
 Result<LoadResult> post_all(uint16_t port, const std::string& path, const std::vector<std::string>& bodies,
                             size_t connections, double per_second) {
-  return Run(port, path, bodies, per_second).go(connections);
+  return post_all(port, std::vector<std::string>{path}, bodies, connections, per_second);
+}
+
+Result<LoadResult> post_all(uint16_t port, const std::vector<std::string>& paths,
+                            const std::vector<std::string>& bodies, size_t connections, double per_second) {
+  return Run(port, paths, bodies, per_second).go(connections);
 }
 
 }  // namespace twinstep::bench

@@ -13,10 +13,11 @@ namespace twinstep::bench {
 namespace {
 
 constexpr std::string_view kUsage =
-    "usage: twinstep-bench serve [webhook|batches|pgboss|latency|waiting|idle|replicas]... [OPTIONS]\n"
+    "usage: twinstep-bench serve [webhook|batches|pgboss|latency|waiting|idle|replicas|facade]... [OPTIONS]\n"
     "  without a row: all of them\n"
     "  --store S          sqlite, postgresql or both (default); pgboss and replicas use PostgreSQL\n"
     "  --events N         of webhook, batches and pgboss (default 100000)\n"
+    "  --creates N        of facade (default 20000)\n"
     "  --connections N    over which they come (default 64)\n"
     "  --batch N          events in a body, of batches (default 100)\n"
     "  --rate N           events a second, of latency (default 20)\n"
@@ -30,13 +31,14 @@ struct NamedRow {
   Row row;
   bool postgresql_only;
 };
-constexpr std::array<NamedRow, 7> kRows{{{"webhook", measure_webhook, false},
+constexpr std::array<NamedRow, 8> kRows{{{"webhook", measure_webhook, false},
                                          {"batches", measure_batches, false},
                                          {"pgboss", measure_pgboss, true},
                                          {"latency", measure_latency, false},
                                          {"waiting", measure_waiting, false},
                                          {"idle", measure_idle, false},
-                                         {"replicas", measure_replicas, true}}};
+                                         {"replicas", measure_replicas, true},
+                                         {"facade", measure_facade, false}}};
 
 const NamedRow* row_named(std::string_view name) {
   const auto found = std::find_if(kRows.begin(), kRows.end(), [&](const NamedRow& row) { return row.name == name; });
@@ -51,6 +53,7 @@ Result<bool> serve(const std::vector<std::string>& arguments) {
   Arguments bound(kUsage);
   bound.bind("--store", &store);
   bound.bind("--events", &options.events);
+  bound.bind("--creates", &options.creates);
   bound.bind("--connections", &options.connections);
   bound.bind("--batch", &options.batch);
   bound.bind("--rate", &options.rate);

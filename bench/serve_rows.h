@@ -8,6 +8,7 @@ namespace twinstep::bench {
 
 struct ServeOptions {
   uint64_t events = 100'000;     ///< of the rows webhook and batches
+  uint64_t creates = 20'000;     ///< of the row facade
   uint64_t connections = 64;     ///< over which they come
   uint64_t batch = 100;          ///< events in a body, of the row batches
   uint64_t rate = 20;            ///< events a second, of the row latency
@@ -32,6 +33,9 @@ Result<RowReport> measure_latency(const ServeOptions& options, Stores& stores, S
 Result<RowReport> measure_waiting(const ServeOptions& options, Stores& stores, StoreKind kind);
 Result<RowReport> measure_idle(const ServeOptions& options, Stores& stores, StoreKind kind);
 Result<RowReport> measure_replicas(const ServeOptions& options, Stores& stores, StoreKind kind);
+
+/// Creates through the façade; needs a hub without throttle.
+Result<RowReport> measure_facade(const ServeOptions& options, Stores& stores, StoreKind kind);
 
 /// The one number that a question to the store gives. Errors  those of the store.
 Result<int64_t> number_of(const Stage& stage, std::string_view sql);

@@ -73,6 +73,7 @@ Status Stage::start_hub(const Options& options) {
   TRY_ASSIGN(hub_, Server::start({program("twinstep-sim"), "--devices", "0", "--no-throttle", "--hub-name", kHubName,
                                   "--write-ca", path("ca.pem"), "--write-env", path("sim.env")}));
   TRY_ASSIGN(const json::value ready, json::parse(hub_->ready_line(), "twinstep-sim's first line"));
+  hub_url_ = std::string(json::string_or(ready.as_object(), "hub"));
   http::Request request;
   request.method = "PUT";
   request.url = std::string(json::string_or(ready.as_object(), "control")) + "/hub/devices";
@@ -95,15 +96,16 @@ void Stage::write_config(const Options& options) const {
   std::ofstream(path("secret")) << "bench";
   std::ofstream(path("store")) << store_;
   std::ofstream(path("twinstep.yaml")) << fmt::format(
-      "hubs: {{{0}: {{connection_string: \"file:{1}/connection\", tier: S3, units: 20}}}}\n"
+      "hubs: {{{0}: {{connection_string: \"file:{1}/connection\", tier: S3, units: {5}}}}}\n"
       "externals: {{network: {{provider: actility, settings: {{tokenUri: \"http://127.0.0.1:{2}/token\",\n"
       "  devicesUri: \"http://127.0.0.1:{2}/devices\", clientId: bench, clientSecret: \"file:{1}/secret\",\n"
       "  requestsPerSecond: \"{3}\"}}}}}}\n"
-      "links: [{{name: bench, hub: {0}, external: network, master: hub, deletes: never}}]\n"
+      "links: [{{name: bench, hub: {0}, external: network, master: {4}, deletes: never}}]\n"
       "store: \"file:{1}/store\"\n"
       "serve: {{listen: \"127.0.0.1:0\", operations: \"127.0.0.1:0\"}}\n"
       "ca_file: \"{1}/ca.pem\"\n",
-      kHubName, folder_.path(), network_->port(), options.requests_per_second);
+      kHubName, folder_.path(), network_->port(), options.requests_per_second, options.facade ? "external" : "hub",
+      options.facade ? 200 : 20);
 }
 
 Result<Daemon> Stage::daemon() {

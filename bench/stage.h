@@ -50,6 +50,7 @@ class Stage {
     std::chrono::milliseconds network_delay{100};
     uint64_t requests_per_second = 10;  ///< to the network server; 10 is what the definition has
     uint64_t hub_devices = 0;           ///< with complete tags, from 0 on
+    bool facade = false;                ///< the link's master is the external system
   };
   /// `stores` outlives the stage. Errors  kUnavailable.
   static Result<std::unique_ptr<Stage>> open(Stores& stores, const Options& options);
@@ -57,6 +58,9 @@ class Stage {
   /// Starts a daemon and waits until it is ready. Errors  kUnavailable, with what it said.
   Result<Daemon> daemon();
   NetworkServer& network() { return *network_; }
+  /// Where the hub is, "https://localhost:PORT", and whom its clients trust.
+  const std::string& hub() const { return hub_url_; }
+  std::string ca_file() const { return path("ca.pem"); }
   const std::string& store() const { return store_; }
   /// A connection of our own to the store. Errors  of open_database().
   Result<std::unique_ptr<store::Database>> database() const;
@@ -68,7 +72,7 @@ class Stage {
   void write_config(const Options& options) const;
 
   TempFolder folder_;
-  std::string store_;
+  std::string store_, hub_url_;
   std::unique_ptr<NetworkServer> network_;
   std::unique_ptr<Server> hub_;
   std::unique_ptr<http::Client> http_ = http::make_transport({.ca_file = {}, .proxy = "-", .user_agent = {}});

@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "twinstep/api/api.h"
+#include "twinstep/api/facade_routes.h"
 #include "twinstep/api/openapi.h"
 #include "twinstep/api/schema_check.h"
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/fake_clock.h"
+#include "twinstep/workflows/fake_hub.h"
+#include "twinstep/workflows/fake_network.h"
 
 namespace twinstep::api {
 
@@ -17,7 +20,16 @@ class ApiFixture : public ::testing::Test {
     config.links.push_back(link("default", config::Master::kExternal));
     config.links.push_back(link("field", config::Master::kHub));
     config.links[0].schedule = "0 * * * *";
+    config.hubs.push_back(hub("contoso"));
+    facade.add_routes(router);
     add_api_routes(router, deps());
+  }
+
+  static config::Hub hub(std::string name) {
+    config::Hub out;
+    out.host = name + ".azure-devices.net";
+    out.name = std::move(name);
+    return out;
   }
 
   static config::Link link(std::string name, config::Master master) {
@@ -117,7 +129,7 @@ class ApiFixture : public ::testing::Test {
     request.headers.push_back({"Host", "sync.example:8080"});
     if (!body.empty()) request.headers.push_back({"Content-Type", "application/json"});
     request.body = std::move(body);
-    auto answer = router.handle(request, *gate);
+    auto answer = router.handle(request, caller ? *caller : *gate);
     compare_with_description(request, answer);
     return answer;
   }
@@ -152,6 +164,13 @@ class ApiFixture : public ::testing::Test {
   DeviceSides sides{HubSide{}, ExternalSide{}};
   DeviceId looked_at;
   std::unique_ptr<Gate> gate = open_gate("test");
+  Gate* caller = nullptr;  ///< who asks; null = somebody who may do everything
+  workflows::FakeHub fake_hub;
+  workflows::FakeNetwork network;
+  size_t most_at_once = 50;
+  Facade facade{FacadeDeps{config, *database, store, clock, rng, [this](const config::Link& link) {
+                             return workflows::FacadeTarget{link, fake_hub, network, [this] { return most_at_once; }};
+                           }}};
   Router router;
   int made = 0;
   json::value description = json::parse(openapi_text(), "openapi.json").value();

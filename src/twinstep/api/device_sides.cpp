@@ -1,5 +1,7 @@
 #include "twinstep/api/device_sides.h"
 
+#include "twinstep/workflows/secret_tags.h"
+
 namespace twinstep::api {
 namespace {
 
@@ -28,17 +30,7 @@ Result<ExternalSide> external_side(providers::ExternalRegistry& external, const 
 }  // namespace
 
 json::object without_secrets(json::object tags, const std::vector<providers::TagSpec>& specs) {
-  for (const providers::TagSpec& spec : specs) {
-    if (!spec.secret || spec.path.empty()) continue;
-    json::object* place = &tags;
-    for (size_t i = 0; place && i + 1 < spec.path.size(); ++i) {
-      json::value* next = place->if_contains(spec.path[i]);
-      place = next ? next->if_object() : nullptr;
-    }
-    if (!place) continue;
-    if (json::value* secret = place->if_contains(spec.path.back())) *secret = "***";
-  }
-  return tags;
+  return workflows::shown_tags(std::move(tags), specs);
 }
 
 DeviceSides look_at_device(azure::IotHubClient& hub, providers::ExternalRegistry& external, const DeviceId& device,

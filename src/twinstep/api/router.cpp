@@ -30,10 +30,15 @@ bool matches(const std::vector<std::string>& pattern, const std::vector<std::str
   match.values.clear();
   for (size_t i = 0; i < pattern.size(); ++i) {
     const std::string text = percent_decode(path[i]);
-    if (is_name(pattern[i]))
-      match.values[pattern[i].substr(1, pattern[i].size() - 2)] = text;
-    else if (!http::same_name(pattern[i], text))
+    if (is_name(pattern[i])) {
+      const size_t close = pattern[i].find('}');
+      const std::string_view end = std::string_view(pattern[i]).substr(close + 1);
+      if (text.size() <= end.size() || !http::same_name(std::string_view(text).substr(text.size() - end.size()), end))
+        return false;
+      match.values[pattern[i].substr(1, close - 1)] = text.substr(0, text.size() - end.size());
+    } else if (!http::same_name(pattern[i], text)) {
       return false;
+    }
   }
   return true;
 }
@@ -56,6 +61,8 @@ std::string_view title_of(int status) {
       return "Gone";
     case 413:
       return "Payload Too Large";
+    case 422:
+      return "Unprocessable Content";
     case 429:
       return "Too Many Requests";
     case 503:

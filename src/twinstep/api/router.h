@@ -27,8 +27,8 @@ using RouteHandler = std::function<http::ServerResponse(const http::ServerReques
 /// it needs, so that none is open by oversight.
 ///
 /// A pattern's segments are literals, compared without case as ASP.NET does, or `{name}` for any one segment that is
-/// not empty. A trailing slash is the same path. HEAD is answered by GET's handler. A path that is known with another
-/// method is 405 with Allow, any other path 404, both as problem+json.
+/// not empty; `{name}:batch` is one with that end. A trailing slash is the same path. HEAD is answered by GET's
+/// handler. A path that is known with another method is 405 with Allow, any other path 404, both as problem+json.
 ///
 /// Threads   add() before the first handle(); handle() from any thread.
 class Router {

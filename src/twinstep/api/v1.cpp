@@ -32,6 +32,8 @@ std::vector<std::string> query_names(std::string_view query) {
   return out;
 }
 
+}  // namespace
+
 Status check_parameters(const http::ServerRequest& request, const std::vector<std::string_view>& known) {
   std::vector<std::string> seen;
   for (const std::string& name : query_names(request.query)) {
@@ -47,15 +49,12 @@ Status check_parameters(const http::ServerRequest& request, const std::vector<st
   return {};
 }
 
-/// A browser names the page that a changing request comes from. Pages of other sites have no business here.
 bool cross_site(const http::ServerRequest& request) {
   const std::string_view origin = request.header("Origin");
   if (origin.empty()) return false;
   const size_t host = origin.find("://");
   return host == std::string_view::npos || !http::same_name(origin.substr(host + 3), request.header("Host"));
 }
-
-}  // namespace
 
 Result<int> V1Request::limit() const {
   const std::string given = text("limit");

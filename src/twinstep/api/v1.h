@@ -50,6 +50,12 @@ void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string
 void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string pattern, Scope scope,
             std::vector<std::string_view> parameters, V1Handler handler);
 
+/// Errors  kInvalid "api.unknown-parameter" for a query parameter that is not among `known`, "api.bad-parameter" for
+/// one that is given twice.
+Status check_parameters(const http::ServerRequest& request, const std::vector<std::string_view>& known);
+/// A browser names the page that a changing request comes from. Pages of other sites have no business here.
+bool cross_site(const http::ServerRequest& request);
+
 Result<store::State> need_state(std::string_view text);
 /// kNotFound "api.unknown-link" with the names that there are.
 Result<const config::Link*> need_link(const config::Config& config, std::string_view name);

@@ -434,12 +434,8 @@ std::string Daemon::store_trouble() {
   std::scoped_lock lock(probe_mutex_);
   const SteadyTime now = clock_.steady_now();
   if (probed_at_ != SteadyTime{} && now - probed_at_ < kProbeKept) return probe_;
-  // A write: a store that is full or read-only can take no events, however well it reads. Of another value each time:
-  // SQLite writes nothing when a row stays as it is.
-  const std::string value = rng_.hex_id();
-  const auto written = database_->change(
-      "INSERT INTO meta (name, value) VALUES ('probe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-      {std::string_view(value)}, {now + kProbeTime, {}});
+  // A write: a store that is full or read-only can take no events, however well it reads.
+  const Status written = store::WorkflowStore(*database_).can_write({now + kProbeTime, {}});
   probed_at_ = clock_.steady_now();
   probe_ = written ? std::string() : written.error().what;
   return probe_;

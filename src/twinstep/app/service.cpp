@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "twinstep/azure/budget.h"
 #include "twinstep/workflows/device_task.h"
 #include "twinstep/workflows/link_run.h"
 
@@ -88,7 +89,11 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
   out->figures_->listen_to(options);
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
   for (const config::Link& link : out->config_->links)
-    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, out->locks_, clock, rng);
+    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, out->locks_, clock, rng).context.spared =
+        [store = &out->engine_->store(), &link, grace = out->config_->facade.grace, &clock](const DeviceId& id,
+                                                                                            const Call& call) {
+          return workflows::why_spared(*store, link, id, grace, clock, call);
+        };
   out->scheduler_ = std::make_unique<workflows::Scheduler>(out->engine_->store(), clock, rng);
   out->add_routes(std::move(keys));
   out->add_lanes();
@@ -136,6 +141,15 @@ void Service::add_routes(api::KeyDeps keys) {
   intake_ = std::make_unique<api::EventIntake>(*config_, std::move(listening), engine_->store(), hints_, clock_, rng_,
                                                [this](const api::IntakeCounts& more) { figures_->taken_in(more); });
   intake_->add_routes(router_);
+  facade_ = std::make_unique<api::Facade>(api::FacadeDeps{
+      *config_, database_, engine_->store(), clock_, rng_,
+      [this](const config::Link& link) {
+        azure::HubBudget& budget = remotes_->budget(link);
+        return workflows::FacadeTarget{link, remotes_->interactive_hub(link), remotes_->external(link),
+                                       [&budget] { return budget.most_at_once(azure::HubOperation::kRegistry); }};
+      },
+      stopping_.get_token()});
+  facade_->add_routes(router_);
   api::ApiDeps deps{
       *config_,
       engine_->store(),

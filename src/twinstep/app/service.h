@@ -7,6 +7,7 @@
 
 #include "twinstep/api/api.h"
 #include "twinstep/api/event_intake.h"
+#include "twinstep/api/facade_routes.h"
 #include "twinstep/app/figures.h"
 #include "twinstep/app/services.h"
 #include "twinstep/engine/engine.h"
@@ -62,6 +63,7 @@ class Service {
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<workflows::Scheduler> scheduler_;
   std::unique_ptr<api::EventIntake> intake_;
+  std::unique_ptr<api::Facade> facade_;
   std::stop_source stopping_;  // ends requests that wait
   api::Router router_;
 };

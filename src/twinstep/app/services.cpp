@@ -89,6 +89,8 @@ Result<HubServices> open_hub(const config::Hub& hub, http::Client& logged, Clock
   }
   out.budget = std::make_shared<azure::HubBudget>(tier_of(hub.tier), hub.units, clock, rng, hub.time_factor);
   out.client = azure::make_iothub_client(hub.name, host, *out.authenticator, out.budget, logged, clock, rng);
+  out.interactive = azure::make_iothub_client(hub.name, host, *out.authenticator, out.budget, logged, clock, rng,
+                                              azure::Priority::kInteractive);
   return out;
 }
 
@@ -195,6 +197,7 @@ Result<std::unique_ptr<Remotes>> Remotes::open(const config::Config& config, Clo
     if (!out->hubs_.contains(host)) {
       TRY_ASSIGN(out->hubs_[host], open_hub(hub, client("hub/" + hub.name), clock, rng));
       if (telemetry) out->hubs_[host].budget->set_meter(meter_of(hub.name, telemetry->metrics));
+      if (config.facade.enabled && !config.facade_links(hub.name).empty()) out->hubs_[host].budget->keep_reserve();
     }
     if (!out->externals_.contains(link.external)) {
       TRY_ASSIGN(out->externals_[link.external],
@@ -212,6 +215,12 @@ void Remotes::share_between(int processes) {
 }
 
 azure::IotHubClient& Remotes::hub(const config::Link& link) const { return *hubs_.at(hosts_.at(link.hub)).client; }
+
+azure::IotHubClient& Remotes::interactive_hub(const config::Link& link) const {
+  return *hubs_.at(hosts_.at(link.hub)).interactive;
+}
+
+azure::HubBudget& Remotes::budget(const config::Link& link) const { return *hubs_.at(hosts_.at(link.hub)).budget; }
 
 providers::ExternalRegistry& Remotes::external(const config::Link& link) const { return *externals_.at(link.external); }
 

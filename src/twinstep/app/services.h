@@ -25,6 +25,7 @@ struct HubServices {
   std::unique_ptr<http::Authenticator> authenticator;
   std::shared_ptr<azure::HubBudget> budget;
   std::unique_ptr<azure::IotHubClient> client;
+  std::unique_ptr<azure::IotHubClient> interactive;  ///< for callers that wait for their answer
 };
 
 /// The clients of one link, wired by hand from the configuration, for a command.
@@ -51,6 +52,9 @@ class Remotes {
 
   /// Of a link of that configuration.
   azure::IotHubClient& hub(const config::Link& link) const;
+  /// The same hub for callers that wait for their answer: they go before everybody else.
+  azure::IotHubClient& interactive_hub(const config::Link& link) const;
+  azure::HubBudget& budget(const config::Link& link) const;
   providers::ExternalRegistry& external(const config::Link& link) const;
   azure::BlobClient* blobs() const { return blobs_.get(); }  ///< null without storage
   /// So many processes work on the same remotes: each takes its share of their limits. Any thread.

@@ -12,6 +12,7 @@ constexpr double kSavedWindows = 0.5;  // hubs let about two minutes' worth pass
 constexpr Millis kFirstPause{10'000};  // the text of ThrottlingBacklogTimeout asks for ten seconds
 constexpr Millis kLongestPause{60'000};
 constexpr Millis kLongestTold{3'600'000};
+constexpr double kReserve = 0.1;  // of what may be saved up
 
 std::string_view plural(HubOperation operation) {
   switch (operation) {
@@ -46,10 +47,18 @@ void HubBudget::set_share(double share) {
   for (auto& one : lanes_) one->bucket.set_share(share);
 }
 
-Status HubBudget::acquire(HubOperation operation, double count, const Call& call) {
-  if (!meter_) return take(operation, count, call);
+void HubBudget::keep_reserve() {
+  for (auto& one : lanes_) one->bucket.set_reserve(kReserve);
+}
+
+size_t HubBudget::most_at_once(HubOperation operation) const {
+  return static_cast<size_t>(std::max(1.0, lane(operation).bucket.burst()));
+}
+
+Status HubBudget::acquire(HubOperation operation, double count, const Call& call, Priority priority) {
+  if (!meter_) return take(operation, count, call, priority);
   const SteadyTime began = clock_.steady_now();
-  Status taken = take(operation, count, call);
+  Status taken = take(operation, count, call, priority);
   if (taken)
     meter_->taken(operation, count, clock_.steady_now() - began);
   else if (taken.error().kind == ErrorKind::kThrottled)
@@ -57,19 +66,23 @@ Status HubBudget::acquire(HubOperation operation, double count, const Call& call
   return taken;
 }
 
-Status HubBudget::take(HubOperation operation, double count, const Call& call) {
+Status HubBudget::take(HubOperation operation, double count, const Call& given, Priority priority) {
   Lane& l = lane(operation);
+  const bool interactive = priority == Priority::kInteractive;
+  const Turn turn = interactive ? Turn::kFirst : Turn::kInOrder;
+  const Call call = interactive ? given.sooner(clock_.steady_now() + kInteractivePatience) : given;
   const auto refuse = [&](Millis wait) {
     const Quota quota = hub_quota(tier_, units_, operation);
     Error error{.kind = ErrorKind::kThrottled, .code = "hub.budget", .retry_after = wait};
     error.what = fmt::format(
-        "the hub's budget of {} {} per {} is used up for the next {}, which is past this call's deadline; nothing was "
-        "sent. Wait, or give the hub more units",
-        quota.count, plural(operation), quota.seconds > 1 ? "minute" : "second", format_duration(wait));
+        "the hub's budget of {} {} per {} is used up for the next {}, which is past this call's {}; nothing was sent. "
+        "Wait, or give the hub more units",
+        quota.count, plural(operation), quota.seconds > 1 ? "minute" : "second", format_duration(wait),
+        interactive ? "patience" : "deadline");
     return fail(std::move(error));
   };
-  if (Status taken = l.bucket.acquire(count, call); !taken) {
-    if (taken.error().kind == ErrorKind::kTimeout) return refuse(up(l.bucket.wait_for(count)));
+  if (Status taken = l.bucket.acquire(count, call, turn); !taken) {
+    if (taken.error().kind == ErrorKind::kTimeout) return refuse(up(l.bucket.wait_for(count, turn)));
     return taken;
   }
   // A pause that began while this caller waited for its tokens holds for it as well.

@@ -13,6 +13,13 @@
 
 namespace twinstep::azure {
 
+/// Whose call it is.
+enum class Priority {
+  kBackground,   ///< of a run or a task: waits as long as its call may
+  kInteractive,  ///< somebody waits for the answer: goes before all background calls, and hears at once when it must
+                 ///< wait
+};
+
 /// The rate limits of one hub, shared by everything that talks to it: runs, device tasks and the façade.
 ///
 /// Spends 99 % of the documented quota, so that a hub that counts exactly never refuses a steady stream; half a
@@ -32,10 +39,20 @@ class HubBudget {
   /// run so many times as fast. A real hub has 1.
   HubBudget(HubTier tier, int units, Clock& clock, Rng& rng, double time_factor = 1);
 
-  /// Takes `count` operations, waiting until the hub allows them.
-  /// Errors  kThrottled "hub.budget" with retry_after when the wait would pass call.deadline (nothing was taken and
-  ///         nothing sent), kCancelled.
-  Status acquire(HubOperation operation, double count, const Call& call);
+  /// Takes `count` operations, waiting until the hub allows them; for an interactive call not longer than
+  /// kInteractivePatience.
+  /// Errors  kThrottled "hub.budget" with retry_after when the wait would pass call.deadline or that patience (nothing
+  ///         was taken and nothing sent), kCancelled.
+  Status acquire(HubOperation operation, double count, const Call& call, Priority priority = Priority::kBackground);
+  static constexpr Millis kInteractivePatience{1'000};
+
+  /// From now on background calls leave a tenth of what may be saved up to interactive ones, so that these find
+  /// something also while a run spends the whole rate.
+  void keep_reserve();
+
+  /// How many operations an interactive caller gets at once after a rest; at least 1. Asking for more than that can
+  /// never succeed within its patience.
+  size_t most_at_once(HubOperation operation) const;
 
   /// The hub answered 429 to a request sent at `sent`: nobody sends this kind of operation for the time that is
   /// returned. `told` is the answer's Retry-After; without one the pause is 10 s plus jitter and doubles to 60 s while

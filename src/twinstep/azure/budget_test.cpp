@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "twinstep/base/fake_clock.h"
+#include "twinstep/base/held_clock.h"
 
 namespace twinstep::azure {
 namespace {
@@ -135,6 +138,96 @@ TEST_F(BudgetTest, StopEndsAWaitWithoutTakingTokens) {
 TEST_F(BudgetTest, EstimatesHowLongAThousandDevicesTake) {
   const auto minutes = std::chrono::duration<double>(budget.estimate(HubOperation::kRegistry, 1000)).count() / 60;
   EXPECT_NEAR(minutes, 9.6, 0.1);
+}
+
+TEST_F(BudgetTest, AnInteractiveCallHearsWithinItsPatienceHowLongTheBudgetIsUsedUp) {
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
+  EXPECT_TRUE(budget.acquire(HubOperation::kRegistry, 1, {}, Priority::kInteractive)) << "0.6 s is not too long";
+  const Status refused = budget.acquire(HubOperation::kRegistry, 5, {}, Priority::kInteractive);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kThrottled);
+  EXPECT_EQ(refused.error().code, "hub.budget");
+  clock.advance(*refused.error().retry_after);
+  const SteadyTime then = clock.steady_now();
+  EXPECT_TRUE(budget.acquire(HubOperation::kRegistry, 5, {}, Priority::kInteractive));
+  EXPECT_EQ(clock.steady_now(), then) << "who waits as long as told gets it at once";
+}
+
+TEST_F(BudgetTest, BackgroundCallsLeaveAReserveToInteractiveOnes) {
+  budget.keep_reserve();
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 45, {}));
+  EXPECT_GT(budget.estimate(HubOperation::kRegistry, 1), 0ns);
+  const SteadyTime then = clock.steady_now();
+  EXPECT_TRUE(budget.acquire(HubOperation::kRegistry, 5, {}, Priority::kInteractive));
+  EXPECT_EQ(clock.steady_now(), then);
+  EXPECT_FALSE(budget.acquire(HubOperation::kRegistry, 5, {}, Priority::kInteractive));
+}
+
+TEST_F(BudgetTest, WhatARestBringsIsTheMostThatAnInteractiveCallerGetsAtOnce) {
+  budget.keep_reserve();
+  EXPECT_EQ(budget.most_at_once(HubOperation::kRegistry), 50u);
+  EXPECT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}, Priority::kInteractive));
+  budget.set_share(0.001);
+  EXPECT_EQ(budget.most_at_once(HubOperation::kRegistry), 1u);
+}
+
+/// With a clock that stands still until it is told otherwise, so that callers really wait for each other.
+struct WaitingBudgetTest : testing::Test {
+  HeldClock clock;
+  Rng rng{7};
+  HubBudget budget{HubTier::kS1, 1, clock, rng};
+  std::future<Status> background(double count, std::stop_token stop = {}) {
+    return std::async(std::launch::async, [this, count, stop] {
+      return budget.acquire(HubOperation::kRegistry, count, {SteadyTime::max(), stop});
+    });
+  }
+};
+
+TEST_F(WaitingBudgetTest, AnInteractiveCallGoesBeforeAWaitingBulkCallWhichThenWaitsForWhatItLost) {
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
+  auto bulk = background(100);  // 60.6 s of the rate
+  clock.wait_for_sleepers(1);
+  clock.advance(30s);
+  for (int i = 0; i < 20; ++i)
+    ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 1, {}, Priority::kInteractive))
+        << "what the bulk call saved up";
+  clock.advance(31s);
+  EXPECT_NEAR(std::chrono::duration<double>(budget.estimate(HubOperation::kRegistry, 1)).count(), 12.3, 0.2)
+      << "20 of its operations went to others";
+  clock.advance(13s);
+  EXPECT_TRUE(bulk.get());
+}
+
+TEST_F(WaitingBudgetTest, BackgroundCallsGoInOrderAndOneThatStopsLeavesItsPlaceToTheNext) {
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
+  std::stop_source stop;
+  auto first = background(100, stop.get_token());
+  clock.wait_for_sleepers(1);
+  auto second = background(10);
+  clock.wait_for_sleepers(2);
+  EXPECT_NEAR(std::chrono::duration<double>(budget.estimate(HubOperation::kRegistry, 1)).count(), 111 / 1.65, 0.1);
+  stop.request_stop();
+  EXPECT_EQ(first.get().error().kind, ErrorKind::kCancelled);
+  EXPECT_NEAR(std::chrono::duration<double>(budget.estimate(HubOperation::kRegistry, 1)).count(), 11 / 1.65, 0.1);
+  clock.advance(70s);
+  EXPECT_TRUE(second.get());
+}
+
+TEST_F(WaitingBudgetTest, ABackgroundCallThatOthersPushPastItsDeadlineTakesNothing) {
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 50, {}));
+  const SteadyTime deadline = clock.steady_now() + 7s;
+  auto waiting = std::async(std::launch::async, [&] {
+    return budget.acquire(HubOperation::kRegistry, 10, {deadline, {}});
+  });
+  clock.wait_for_sleepers(1);
+  clock.advance(6s);
+  ASSERT_TRUE(budget.acquire(HubOperation::kRegistry, 9, {}, Priority::kInteractive));
+  clock.advance(100ms);
+  const Status pushed = waiting.get();
+  ASSERT_FALSE(pushed);
+  EXPECT_EQ(pushed.error().code, "hub.budget");
+  clock.advance(5s);
+  EXPECT_TRUE(budget.acquire(HubOperation::kRegistry, 9, {}, Priority::kInteractive)) << "its tokens are there again";
 }
 
 }  // namespace

@@ -54,14 +54,15 @@ bool may_repeat(Repeat repeat, bool surely_not_done) {
 class RestIotHubClient final : public IotHubClient {
  public:
   RestIotHubClient(std::string name, std::string host, http::Authenticator& authenticator,
-                   std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock, Rng& rng)
+                   std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock, Rng& rng, Priority priority)
       : name_(std::move(name)),
         host_(std::move(host)),
         authenticator_(authenticator),
         budget_(std::move(budget)),
         http_(http),
         clock_(clock),
-        rng_(rng) {}
+        rng_(rng),
+        priority_(priority) {}
 
   const std::string& host() const override { return host_; }
 
@@ -375,7 +376,7 @@ class RestIotHubClient final : public IotHubClient {
     std::optional<Error> refused;  // by the hub, at the last try
     bool renewed = false;
     for (int attempt = 1;; ++attempt) {
-      if (Status paid = budget_->acquire(ask.kind, ask.cost, call); !paid) {
+      if (Status paid = budget_->acquire(ask.kind, ask.cost, call, priority_); !paid) {
         if (refused && paid.error().kind != ErrorKind::kCancelled) {
           refused->retry_after = paid.error().retry_after;
           return fail(std::move(*refused));
@@ -437,6 +438,7 @@ class RestIotHubClient final : public IotHubClient {
   http::Client& http_;
   Clock& clock_;
   Rng& rng_;
+  const Priority priority_;
 };
 
 }  // namespace
@@ -444,8 +446,15 @@ class RestIotHubClient final : public IotHubClient {
 std::unique_ptr<IotHubClient> make_iothub_client(std::string name, std::string host, http::Authenticator& authenticator,
                                                  std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock,
                                                  Rng& rng) {
+  return make_iothub_client(std::move(name), std::move(host), authenticator, std::move(budget), http, clock, rng,
+                            Priority::kBackground);
+}
+
+std::unique_ptr<IotHubClient> make_iothub_client(std::string name, std::string host, http::Authenticator& authenticator,
+                                                 std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock,
+                                                 Rng& rng, Priority priority) {
   return std::make_unique<RestIotHubClient>(std::move(name), std::move(host), authenticator, std::move(budget), http,
-                                            clock, rng);
+                                            clock, rng, priority);
 }
 
 }  // namespace twinstep::azure

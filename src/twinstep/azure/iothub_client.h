@@ -25,6 +25,7 @@ class Rng;
 namespace twinstep::azure {
 
 class HubBudget;
+enum class Priority;
 
 enum class AuthKind { kSas, kSelfSigned, kCertificateAuthority, kNone };
 
@@ -175,5 +176,9 @@ class IotHubClient {
 std::unique_ptr<IotHubClient> make_iothub_client(std::string name, std::string host, http::Authenticator& authenticator,
                                                  std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock,
                                                  Rng& rng);
+/// The same for calls of that priority.
+std::unique_ptr<IotHubClient> make_iothub_client(std::string name, std::string host, http::Authenticator& authenticator,
+                                                 std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock,
+                                                 Rng& rng, Priority priority);
 
 }  // namespace twinstep::azure

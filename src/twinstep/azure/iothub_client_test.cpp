@@ -534,5 +534,32 @@ TEST_F(HubClientTest, WhatOnlyReadsNeedsNoGuard) {
   EXPECT_TRUE(hub->query("SELECT * FROM devices", 100, "", call_of_another));
 }
 
+TEST_F(HubClientTest, CallsOfSomebodyWhoWaitsAreRefusedAtOnceWhenTheBudgetIsUsedUp) {
+  const auto interactive = make_iothub_client("contoso", "contoso.azure-devices.net:8443", auth, budget, http, clock,
+                                              rng, Priority::kInteractive);
+  ASSERT_TRUE(budget->acquire(HubOperation::kRegistry, 100, {}));
+  const auto refused = interactive->bulk({entry("a"), entry("b"), entry("c")}, call);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kThrottled);
+  EXPECT_TRUE(http.requests.empty()) << "nothing was sent";
+  clock.advance(refused.error().retry_after.value());
+  http.answer(200, kDone);
+  EXPECT_TRUE(interactive->bulk({entry("a"), entry("b"), entry("c")}, call));
+}
+
+TEST_F(HubClientTest, ARefusalOfTheHubReachesSomebodyWhoWaitsWithItsPauseInsteadOfBeingSatOut) {
+  const auto interactive = make_iothub_client("contoso", "contoso.azure-devices.net:8443", auth, budget, http, clock,
+                                              rng, Priority::kInteractive);
+  http.answer(429, R"({"Message":"ErrorCode:ThrottlingBacklogTimeout;wait"})");
+  const auto refused = interactive->create_with_tags(d, {}, call);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kThrottled);
+  EXPECT_GE(refused.error().retry_after.value(), 10s);
+  EXPECT_TRUE(clock.sleeps().empty());
+  clock.advance(refused.error().retry_after.value());
+  http.answer(200, kDone);
+  EXPECT_TRUE(interactive->create_with_tags(d, {}, call));
+}
+
 }  // namespace
 }  // namespace twinstep::azure

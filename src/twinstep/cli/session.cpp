@@ -2,6 +2,8 @@
 
 #include <filesystem>
 
+#include "twinstep/workflows/facade_device.h"
+
 namespace twinstep::cli {
 namespace {
 
@@ -64,6 +66,11 @@ Result<std::unique_ptr<Session>> Session::open(const CommandLine& line, const st
       config, *chosen, *session->services.hub_config, *session->services.hub.client, session->services.blobs.get(),
       *session->services.external, *session->state, real_clock(), Rng::real(), *session->progress,
       temporary.empty() ? std::string("/tmp") : temporary.string()});
+  session->tasks = std::make_unique<store::WorkflowStore>(session->state->database());
+  session->context->spared = [tasks = session->tasks.get(), chosen, grace = config.facade.grace](const DeviceId& id,
+                                                                                                 const Call& call) {
+    return workflows::why_spared(*tasks, *chosen, id, grace, real_clock(), call);
+  };
   return session;
 }
 

@@ -7,6 +7,7 @@
 #include "twinstep/cli/terminal.h"
 #include "twinstep/store/link_lock.h"
 #include "twinstep/store/state_file.h"
+#include "twinstep/store/workflow_store.h"
 
 namespace twinstep::cli {
 
@@ -29,6 +30,7 @@ class Session {
   config::Loaded loaded;
   app::LinkServices services;
   std::unique_ptr<store::StateFile> state;
+  std::unique_ptr<store::WorkflowStore> tasks;  ///< of the same store
   std::unique_ptr<store::LinkLock> lock;
   std::unique_ptr<TerminalProgress> progress;
   std::unique_ptr<workflows::LinkContext> context;

@@ -90,6 +90,9 @@ struct Link {
   Millis plan_lifetime{24 * 3600 * 1000};  ///< how long a plan may be applied, and a blocked run approved
   Overlap overlap = Overlap::kSkip;
   bool events = false;  ///< the hub's events are acted on: master hub, and the link of the sample's variables
+  /// Devices that callers of the façade make in the hub are this link's. Said, or the only candidate
+  /// (Config::facade_of).
+  std::optional<bool> facade{};
 };
 
 struct JobPolling {
@@ -153,6 +156,13 @@ struct Otlp {
   friend bool operator==(const Otlp&, const Otlp&) = default;
 };
 
+/// Callers create and delete single devices of a hub by HTTP.
+struct Facade {
+  bool enabled = true;
+  bool soft_delete = false;   ///< a DELETE disables the device and keeps its keys
+  Millis grace{3600 * 1000};  ///< runs spare what was asked for in this time: their lists may be older
+};
+
 struct Config {
   std::vector<Hub> hubs;
   std::optional<Storage> storage;
@@ -174,7 +184,13 @@ struct Config {
   RetrySettings external_calls{Millis{300'000}, Millis{1'800'000}, 100, Millis{1440 * 60'000}};
   Serve serve;
   Otlp otlp;
+  Facade facade;
 
+  /// The links whose master is an external system on the hub of that name or another name of its address, that the
+  /// façade could work for: one that says `facade: true` alone, else all that do not say false.
+  std::vector<const Link*> facade_links(std::string_view hub) const;
+  /// The hub that is meant when none is named: `default`, or the only one; null among several.
+  const Hub* default_hub() const;
   const Hub* find_hub(std::string_view name) const;
   const External* find_external(std::string_view name) const;
   const Link* find_link(std::string_view name) const;

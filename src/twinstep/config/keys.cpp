@@ -100,6 +100,10 @@ const Section& root_keys() {
        .type = KeyType::kSection,
        .description = "what the daemon tells of itself",
        .section = &telemetry_keys()},
+      {.name = "facade",
+       .type = KeyType::kSection,
+       .description = "callers create and delete single devices of a hub by HTTP",
+       .section = &facade_keys()},
   }};
   return section;
 }
@@ -202,6 +206,10 @@ const Section& link_keys() {
        .description = "what a run becomes while another one of the link is active",
        .choices = {"skip", "queue"},
        .otherwise = "skip"},
+      {.name = "facade",
+       .type = KeyType::kBoolean,
+       .description = "devices that callers of the facade make in the hub are this link's; must be said where several "
+                      "links with an external master share a hub"},
       {.name = "plan_lifetime",
        .type = KeyType::kDuration,
        .description = "a plan is refused after that, and a blocked run ends",
@@ -341,6 +349,25 @@ const Section& otlp_keys() {
        .least = 0,
        .most = 100,
        .otherwise = json::value(static_cast<int>(defaults.sample * 100))},
+  }};
+  return section;
+}
+
+const Section& facade_keys() {
+  static const Facade defaults;
+  static const Section section{{
+      {.name = "enabled",
+       .type = KeyType::kBoolean,
+       .description = "false: its routes answer 403",
+       .otherwise = json::value(defaults.enabled)},
+      {.name = "soft_delete",
+       .type = KeyType::kBoolean,
+       .description = "a DELETE disables the device and keeps its keys",
+       .otherwise = json::value(defaults.soft_delete)},
+      {.name = "grace",
+       .type = KeyType::kDuration,
+       .description = "runs delete no device that a caller of the facade asked for so recently",
+       .otherwise = json::value(duration_text(defaults.grace))},
   }};
   return section;
 }

@@ -63,6 +63,7 @@ const Section& webhook_keys();
 const Section& webhook_entra_keys();
 const Section& telemetry_keys();
 const Section& otlp_keys();
+const Section& facade_keys();
 
 /// "F1" to "S3", in the order of Tier.
 const std::vector<std::string>& tier_names();

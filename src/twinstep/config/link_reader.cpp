@@ -38,6 +38,7 @@ Link read_link(const yaml::Node& node, yaml::Diagnostics& diagnostics) {
   link.include_modules = include.contains(1);
   link.include_certificates = include.contains(2);
   if (const auto spelling = map.choice("ids")) link.id_spelling = static_cast<IdSpelling>(*spelling);
+  link.facade = map.boolean("facade");
   if (const auto lifetime = map.duration("plan_lifetime")) link.plan_lifetime = *lifetime;
   if (map.choice("overlap") == 1u) link.overlap = Overlap::kQueue;
   map.finish();

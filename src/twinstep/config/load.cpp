@@ -120,6 +120,15 @@ class Loader {
       }
       inner.finish();
     }
+    if (const yaml::Node* node = map.section("facade")) {
+      KeyReader inner(*node, diagnostics, "facade", facade_keys());
+      Facade& facade = out_.config.facade;
+      if (const auto enabled = inner.boolean("enabled")) facade.enabled = facade_asked_for_ = *enabled;
+      if (const auto soft = inner.boolean("soft_delete")) facade.soft_delete = *soft;
+      if (const auto grace = inner.duration("grace")) facade.grace = *grace;
+      inner.finish();
+      origin_["facade"] = place(path, *node);
+    }
     map.finish();
     if (!diagnostics.ok()) return fail(diagnostics.combined());
     return {};
@@ -453,6 +462,16 @@ class Loader {
       TRY(read("RetryTimeoutInMinutes", [&](int n) { calls.total = minutes(n); }));
     }
     TRY(environment_otlp());
+    TRY_ASSIGN(const auto facade, environment_.boolean("iothubfacadeEnabled"));
+    if (facade) {
+      config.facade.enabled = facade_asked_for_ = *facade;
+      origin_["facade"] = "environment iothubfacadeEnabled";
+    }
+    TRY_ASSIGN(const auto soft, environment_.boolean("iotHubFacadeUseSoftDelete"));
+    if (soft) {
+      config.facade.soft_delete = *soft;
+      origin_["facade"] = "environment iotHubFacadeUseSoftDelete";
+    }
     if (const auto ca = environment_.get("TWINSTEP_CA_FILE"))
       set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
     if (const auto store = environment_.get("TWINSTEP_STORE")) TRY(set_store(*store, "environment TWINSTEP_STORE"));
@@ -555,6 +574,35 @@ class Loader {
         return fail(ErrorKind::kInvalid, "config.bad-name",
                     fmt::format("link name '{}' must have at most 128 characters and no quotes", link.name));
     }
+    return check_facade();
+  }
+
+  /// Which link a device made by the façade belongs to must be plain, where somebody wants the façade.
+  Status check_facade() {
+    const Config& config = out_.config;
+    for (const Link& link : config.links)
+      if (link.facade.value_or(false) && link.master != Master::kExternal)
+        return fail(ErrorKind::kInvalid, "config.facade",
+                    fmt::format("link {}: facade: true needs an external system as master", link.name));
+    if (!config.facade.enabled) return {};
+    for (const Hub& hub : config.hubs) {
+      const auto links = config.facade_links(hub.name);
+      if (links.size() > 1) {
+        std::string names;
+        for (const Link* link : links) names += (names.empty() ? "" : ", ") + link->name;
+        const std::string text = fmt::format(
+            "hub {}: the facade cannot tell which of the links {} its devices belong to; write 'facade: true' at one "
+            "of them",
+            hub.name, names);
+        if (facade_asked_for_) return fail(ErrorKind::kInvalid, "config.facade", text);
+        out_.warnings.push_back(text + ", or 'facade: {enabled: false}'");
+      }
+      if (links.size() == 1 && config.facade.soft_delete && links.front()->deletes == Deletes::kDelete)
+        out_.warnings.push_back(
+            fmt::format("link {}: runs delete what the facade only disables, because the link says 'deletes: delete'; "
+                        "'deletes: disable' keeps the keys",
+                        links.front()->name));
+    }
     return {};
   }
 
@@ -605,6 +653,11 @@ class Loader {
                                     otlp.traces_endpoint.find('@') == std::string::npos ? otlp.traces_endpoint : "***",
                                     otlp.headers.empty() ? "" : " with headers ***"),
                         origin("telemetry.otlp")});
+    values.push_back({"facade",
+                      !config.facade.enabled      ? "off"
+                      : config.facade.soft_delete ? "on, a DELETE disables the device"
+                                                  : "on",
+                      origin("facade")});
     values.push_back({"storage",
                       !config.storage ? "none: no jobs, queries and bulk calls instead"
                       : config.storage->entra
@@ -673,6 +726,7 @@ class Loader {
   EnvironmentLookup lookup_;
   Loaded out_;
   std::vector<std::string> warnings_;
+  bool facade_asked_for_ = false;
   std::map<std::string, std::string> origin_;
 };
 

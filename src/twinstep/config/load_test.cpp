@@ -448,5 +448,71 @@ TEST_F(ConfigLoad, AWebhookThatWouldTrustTooMuchIsRefused) {
       "https://login.microsoftonline.us");
 }
 
+const std::string kTwoLinks = R"(
+hubs: {one: {connection_string: "env:HUB"}}
+externals: {a: {provider: actility}, b: {provider: actility}}
+links:
+  - {name: first, hub: one, external: a, deletes: never}
+  - {name: second, hub: one, external: b, deletes: never, facade: FACADE}
+)";
+
+TEST_F(ConfigLoad, TheFacadeIsOnUnlessTheFileOrTheSamplesVariableSaysOtherwise) {
+  const auto loaded = from_environment(kSample);
+  ASSERT_TRUE(loaded);
+  EXPECT_TRUE(loaded->config.facade.enabled);
+  EXPECT_FALSE(loaded->config.facade.soft_delete);
+  ASSERT_EQ(loaded->config.facade_links("default").size(), 1u);
+  auto off = kSample;
+  off["IOTHUBFACADEENABLED"] = "false";
+  off["iotHubFacadeUseSoftDelete"] = "true";
+  const auto switched = from_environment(off);
+  ASSERT_TRUE(switched);
+  EXPECT_FALSE(switched->config.facade.enabled);
+  EXPECT_TRUE(switched->config.facade.soft_delete);
+  off["iothubfacadeEnabled"] = "perhaps";
+  off.erase("IOTHUBFACADEENABLED");
+  EXPECT_EQ(from_environment(off).error().code, "config.environment");
+  const auto file =
+      from("facade: {enabled: false, soft_delete: true, grace: 5m}", {{"iotHubFacadeUseSoftDelete", "0"}});
+  ASSERT_TRUE(file);
+  EXPECT_FALSE(file->config.facade.enabled);
+  EXPECT_FALSE(file->config.facade.soft_delete) << "the environment wins";
+  EXPECT_EQ(file->config.facade.grace, std::chrono::minutes{5});
+}
+
+TEST_F(ConfigLoad, WhichLinkTheFacadeWorksForMustBePlainWhereItIsWanted) {
+  const auto with = [&](std::string facade, std::string more = {}) {
+    std::string yaml = kTwoLinks + more;
+    yaml.replace(yaml.find("FACADE"), 6, facade);
+    return from(yaml, {{"HUB", kHub}});
+  };
+  const auto said = with("true", "facade: {enabled: true}\n");
+  ASSERT_TRUE(said) << said.error().what;
+  ASSERT_EQ(said->config.facade_links("ONE").size(), 1u);
+  EXPECT_EQ(said->config.facade_links("ONE").front()->name, "second");
+  const auto denied = with("false");
+  ASSERT_TRUE(denied);
+  EXPECT_EQ(denied->config.facade_links("one").front()->name, "first");
+  std::string unsaid = kTwoLinks;
+  unsaid.replace(unsaid.find(", facade: FACADE"), 16, "");
+  const auto warned = from(unsaid, {{"HUB", kHub}});
+  ASSERT_TRUE(warned) << "a file from before the facade goes on working";
+  ASSERT_FALSE(warned->warnings.empty());
+  EXPECT_NE(warned->warnings.back().find("first, second"), std::string::npos);
+  const auto refused = from(unsaid + "facade: {enabled: true}\n", {{"HUB", kHub}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "config.facade");
+  EXPECT_TRUE(from(unsaid + "facade: {enabled: false}\n", {{"HUB", kHub}})->warnings.empty());
+}
+
+TEST_F(ConfigLoad, SoftDeletesThatRunsWouldTurnIntoDeletesAreWarnedOf) {
+  auto soft = kSample;
+  soft["iotHubFacadeUseSoftDelete"] = "true";
+  const auto loaded = from_environment(soft);
+  ASSERT_TRUE(loaded);
+  ASSERT_FALSE(loaded->warnings.empty());
+  EXPECT_NE(loaded->warnings.back().find("deletes: disable"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace twinstep::config

@@ -35,6 +35,24 @@ const Hub* Config::find_hub(std::string_view name) const { return find_named(hub
 const External* Config::find_external(std::string_view name) const { return find_named(externals, name); }
 const Link* Config::find_link(std::string_view name) const { return find_named(links, name); }
 
+const Hub* Config::default_hub() const {
+  if (const Hub* named = find_hub("default")) return named;
+  return hubs.size() == 1 ? &hubs.front() : nullptr;
+}
+
+std::vector<const Link*> Config::facade_links(std::string_view hub) const {
+  std::vector<const Link*> said, possible;
+  const Hub* wanted = find_hub(hub);
+  for (const Link& link : links) {
+    const Hub* of_link = find_hub(link.hub);
+    // Two names of one address are one hub.
+    if (!wanted || !of_link || link.master != Master::kExternal || !same_name(of_link->host, wanted->host)) continue;
+    if (link.facade.value_or(true)) possible.push_back(&link);
+    if (link.facade.value_or(false)) said.push_back(&link);
+  }
+  return said.empty() ? possible : said;
+}
+
 Result<Limit> parse_limit(std::string_view text) {
   if (text.ends_with('%')) {
     double percent = 0;

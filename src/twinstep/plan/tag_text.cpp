@@ -174,6 +174,16 @@ std::string why_refused(const Rules& rules, std::span<const std::string_view> va
   return {};
 }
 
+std::string why_tags_refused(std::string_view canonical, std::string_view link) {
+  LimitCheck check(canonical);
+  if (std::string why = check.value(-1, false); !why.empty()) return fmt::format("the tags hold {}", why);
+  const size_t total = check.bytes + std::string_view("twinsteplink").size() + link.size();
+  if (total > kMaxTags)
+    return fmt::format("the tags have {} bytes with the {} of the link's mark, IoT Hub takes {}", total,
+                       total - check.bytes, kMaxTags);
+  return {};
+}
+
 std::string shown_value(std::string_view json) {
   if (json.empty()) return "absent";
   size_t characters = 0;

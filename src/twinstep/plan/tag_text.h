@@ -19,6 +19,9 @@ std::string tags_object(const std::vector<providers::TagSpec>& specs, std::span<
 ///         whole numbers of 52 bits, no null in arrays.
 std::string why_refused(const Rules& rules, std::span<const std::string_view> values);
 
+/// The same for a whole tags object as canonical JSON that is written with the mark of `link`.
+std::string why_tags_refused(std::string_view canonical, std::string_view link);
+
 /// A value for people: at most 64 characters; "absent" for none.
 std::string shown_value(std::string_view json);
 /// "tags.lorawan.devEui"

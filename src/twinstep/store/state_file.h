@@ -53,6 +53,7 @@ class StateFile {
   static Result<std::unique_ptr<StateFile>> open(const std::string& store, Clock& clock);
   /// `database` outlives this.
   explicit StateFile(Database& database) : database_(database) {}
+  Database& database() { return database_; }
 
   /// Where all this is kept, for store::LinkLocks.
   Database& database() const { return database_; }

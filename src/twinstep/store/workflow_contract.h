@@ -6,6 +6,7 @@
 #include <set>
 #include <thread>
 
+#include "twinstep/store/answer_store.h"
 #include "twinstep/store/backlog.h"
 #include "twinstep/store/store_subject.h"
 #include "twinstep/store/workflow_store.h"
@@ -508,6 +509,61 @@ TEST_P(WorkflowContract, OldHistoryGoesAndWhatWaitsStays) {
   EXPECT_TRUE(store->find(waiting.id, call));
   EXPECT_FALSE(store->ledger("link", "a", call).value());
   EXPECT_EQ(start(task("device/a", "event-a")).what, Started::kStarted);
+}
+
+TEST_P(WorkflowContract, WhatWasDoneAlreadyIsRecordedWithItsHistoryAndHoldsUpNoOtherWork) {
+  const auto waiting = start(task("device/a"));
+  NewWorkflow done = task("device/a");
+  done.state = State::kDone;
+  done.history = {{{}, "IoTHubDeviceCreated", "by x"}, {{}, "more", ""}};
+  EXPECT_EQ(start(done).what, Started::kStarted);
+  const auto history = store->history(done.id, call).value();
+  ASSERT_EQ(history.size(), 2u);
+  EXPECT_EQ(history[0].what, "IoTHubDeviceCreated");
+  EXPECT_EQ(history[0].detail, "by x");
+  EXPECT_TRUE(find(done.id).ended);
+  EXPECT_EQ(find(waiting.id).generation, 0);
+  EXPECT_EQ(claim().size(), 1u);
+}
+
+TEST_P(WorkflowContract, AKeptAnswerIsGivenAgainForADayAndToTheSameRequestOnly) {
+  AnswerStore answers(*database);
+  const auto admit = [&](std::string_view request, std::string_view owner) {
+    return answers.admit("key", request, owner, 60s, call).value();
+  };
+  EXPECT_EQ(admit("r", "one").what, Admission::kOurs);
+  EXPECT_EQ(admit("r", "two").what, Admission::kAtWork);
+  EXPECT_EQ(admit("other", "two").what, Admission::kOther);
+  ASSERT_TRUE(answers.keep("key", "one", {201, R"({"A":"b"})", "body"}, call));
+  const Admission again = admit("r", "two");
+  EXPECT_EQ(again.what, Admission::kAnswered);
+  EXPECT_EQ(again.answer.status, 201);
+  EXPECT_EQ(again.answer.head, R"({"A":"b"})");
+  EXPECT_EQ(again.answer.body, "body");
+  EXPECT_EQ(admit("other", "two").what, Admission::kOther);
+  advance(23h);
+  EXPECT_EQ(admit("r", "two").what, Admission::kAnswered);
+  advance(2h);
+  EXPECT_EQ(admit("other", "three").what, Admission::kOurs);
+}
+
+TEST_P(WorkflowContract, AnAttemptThatGaveNoAnswerInTimeIsTakenOverAndCannotAnswerAnyMore) {
+  AnswerStore answers(*database);
+  const auto admit = [&](std::string_view request, std::string_view owner) {
+    return answers.admit("key", request, owner, 60s, call).value().what;
+  };
+  EXPECT_EQ(admit("r", "dead"), Admission::kOurs);
+  advance(90s);
+  EXPECT_EQ(admit("other", "x"), Admission::kOther);
+  EXPECT_EQ(admit("r", "alive"), Admission::kOurs);
+  ASSERT_TRUE(answers.keep("key", "dead", {500, "{}", "late"}, call));
+  ASSERT_TRUE(answers.forget("key", "dead", call));
+  EXPECT_EQ(admit("r", "third"), Admission::kAtWork);
+  ASSERT_TRUE(answers.forget("key", "alive", call));
+  EXPECT_EQ(admit("other", "third"), Admission::kOurs) << "given back, it may be used for anything";
+  ASSERT_TRUE(answers.keep("key", "third", {200, "{}", ""}, call));
+  advance(25h);
+  EXPECT_EQ(store->purge(48h, 1000, call).value(), 1);
 }
 
 TEST_P(WorkflowContract, ManyAtOnceStartJoinAndClaimEachWorkflowOnce) {

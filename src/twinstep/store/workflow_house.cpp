@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "twinstep/store/answer_store.h"
 #include "twinstep/store/workflow_rows.h"
 
 namespace twinstep::store {
@@ -37,6 +38,12 @@ constexpr std::string_view kPurgeWorkflows =
     "DELETE FROM workflow WHERE id IN (SELECT id FROM workflow WHERE ended < {now} - $1 LIMIT $2)";
 constexpr std::string_view kPurgeSeen =
     "DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE at < {now} - $1 LIMIT $2)";
+// Of another value each time: SQLite writes nothing when a row stays as it is.
+constexpr std::string_view kProbe =
+    "INSERT INTO meta (name, value) VALUES ('probe', CAST({now} AS TEXT)) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+constexpr std::string_view kPurgeAnswers =
+    "DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE at < {now} - $1 LIMIT $2)";
 constexpr std::string_view kPurgeLedger = "DELETE FROM ledger WHERE present = 0 AND updated < {now} - $1";
 
 /// One text for any number of keys, so that it is prepared once: $2 and following are kKeysAtOnce of them.
@@ -182,6 +189,11 @@ Result<std::vector<Pause>> WorkflowStore::pauses(const Call& call) {
   return out;
 }
 
+Status WorkflowStore::can_write(const Call& call) {
+  TRY(database_.change(kProbe, {}, call));
+  return {};
+}
+
 Result<int64_t> WorkflowStore::purge(Millis older_than, int most, const Call& call) {
   int64_t removed = 0;
   TRY(database_.write(
@@ -191,6 +203,8 @@ Result<int64_t> WorkflowStore::purge(Millis older_than, int most, const Call& ca
           TRY_ASSIGN(const Rows rows, transaction.run(sql, {micros(older_than), int64_t{most}}));
           removed += rows.affected;
         }
+        TRY_ASSIGN(const Rows answers, transaction.run(kPurgeAnswers, {micros(AnswerStore::kKept), int64_t{most}}));
+        removed += answers.affected;
         TRY_ASSIGN(const Rows rows, transaction.run(kPurgeLedger, {micros(older_than)}));
         removed += rows.affected;
         return {};

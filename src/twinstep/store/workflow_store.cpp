@@ -9,6 +9,7 @@
 
 #include "twinstep/base/crash_point.h"
 
+#include "twinstep/store/answer_store.h"
 #include "twinstep/store/workflow_rows.h"
 
 namespace twinstep::store {
@@ -201,11 +202,16 @@ Result<std::vector<Started>> start_all(Transaction& transaction, std::span<const
     const NewWorkflow& want = *wants[fresh[i]];
     if (inserted[i].affected == 1) {
       out[fresh[i]] = {Started::kStarted, want.id};
-      transaction.notify(want.lane);
+      if (!ended(want.state)) transaction.notify(want.lane);
     } else {
       TRY_ASSIGN(out[fresh[i]], join_or_start(transaction, want));
     }
   }
+  std::vector<std::vector<Value>> lines;
+  for (const size_t at : fresh)
+    if (out[at].what == Started::kStarted)
+      for (const HistoryLine& line : wants[at]->history) lines.push_back({wants[at]->id.value, line.what, line.detail});
+  if (!lines.empty()) TRY(transaction.run_each(kAddHistory, lines));
   // At the end: an event that is here twice is answered with what its first one became.
   TRY_ASSIGN(const auto by, transaction.run_each(kSeenBy, values_of(known, [&](size_t at) {
                                                    return std::vector<Value>{wants[at]->seen_id};

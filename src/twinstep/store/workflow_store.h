@@ -24,6 +24,12 @@ std::optional<State> state_of(std::string_view text);
 /// is one, kQueue is kSkip.
 enum class OnBusy { kMerge, kSkip, kQueue };
 
+struct HistoryLine {
+  SystemTime at;
+  std::string what;  ///< "created", "ExternalDeviceCreated", ...
+  std::string detail;
+};
+
 struct NewWorkflow {
   WorkflowId id;
   std::string kind;  ///< "run", "sweep", "device"
@@ -33,11 +39,12 @@ struct NewWorkflow {
   std::string input;  ///< JSON, no secrets
   std::string status;
   std::string error_code;
-  State state = State::kWaiting;  ///< kFailed records what can never work
+  State state = State::kWaiting;  ///< kFailed records what can never work, kDone what was done already
   OnBusy on_busy = OnBusy::kMerge;
   /// For kMerge: the active one's input and ours to what it goes on with; empty = ours replaces it.
   std::function<std::string(std::string_view active)> merge;
   std::string seen_id;  ///< event id or idempotency key; known already = nothing is started; empty = none
+  std::vector<HistoryLine> history{};  ///< of one that is started at once; `at` is set by the store
   /// The traceparent of who asks for it, so that what is done later, elsewhere, belongs to the same trace.
   std::string trace = obs::current_traceparent();
 };
@@ -73,12 +80,6 @@ struct LedgerEntry {
   DeviceId device;
   bool present = false;
   std::string tags;  ///< JSON
-};
-
-struct HistoryLine {
-  SystemTime at;
-  std::string what;  ///< "created", "ExternalDeviceCreated", ...
-  std::string detail;
 };
 
 /// How one claim ends.
@@ -207,7 +208,11 @@ class WorkflowStore {
   Status resume(std::string_view lane, const Call& call);
   Result<std::vector<Pause>> pauses(const Call& call);
 
-  /// Removes ended workflows, known events and absent ledger entries that are older.
+  /// Writes something without meaning. Errors  what a write would meet now: a store that is full or read-only can take
+  /// nothing, however well it reads.
+  Status can_write(const Call& call);
+
+  /// Removes ended workflows, known events and absent ledger entries that are older, and kept answers after their day.
   Result<int64_t> purge(Millis older_than, int most, const Call& call);
 
  private:

@@ -58,6 +58,16 @@ TEST_F(SqliteFile, WhatADeadProcessWasWorkingOnIsDueAtOnce) {
   EXPECT_EQ(claimed[0].workflow.epoch, 2);
 }
 
+TEST_F(SqliteFile, AKeptAnswerOutlivesTheProcess) {
+  ASSERT_TRUE(AnswerStore(*database).admit("key", "r", "one", 60s, {}));
+  ASSERT_TRUE(AnswerStore(*database).keep("key", "one", {201, "{}", "body"}, {}));
+  open();
+  const auto again = AnswerStore(*database).admit("key", "r", "two", 60s, {});
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->what, Admission::kAnswered);
+  EXPECT_EQ(again->answer.body, "body");
+}
+
 /// A clock whose people's time can be set apart from the time that passes.
 class SetClock final : public Clock {
  public:

@@ -207,6 +207,10 @@ bool DeviceWriter::disproved() {
 /// Empty: it may be deleted. A device that is there after all disproves the whole list, and ends the deleting.
 Result<std::string> DeviceWriter::why_not_delete(const plan::Change& change) {
   if (disproved()) return std::string(kDisproved);
+  if (context_.spared) {
+    TRY_ASSIGN(std::string why, context_.spared(change.id, call_));
+    if (!why.empty()) return why;
+  }
   if (confirmed_.contains(change.id.value)) return std::string();
   TRY_ASSIGN(const bool absent, confirmed_absent(context_, change, call_));
   if (absent) return std::string();

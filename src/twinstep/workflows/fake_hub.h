@@ -20,6 +20,8 @@ class FakeHub final : public azure::IotHubClient {
     std::string reason;
     json::object tags;
     std::string key = "hub-made";
+    azure::AuthKind auth = azure::AuthKind::kSas;
+    std::vector<std::string> modules;
   };
   std::map<std::string, Device> devices;
   std::set<std::string> edge_devices;
@@ -28,6 +30,9 @@ class FakeHub final : public azure::IotHubClient {
   int cancelled_jobs = 0;
   std::deque<std::function<Result<azure::Job>()>> on_create_job;  ///< scripted; else a job that completes at once
   std::function<Status(const DeviceId&)> before_write;            ///< an error here is the answer
+  std::function<Status()> after_write;                            ///< likewise, when it was done: the answer got lost
+  std::function<Status()> before_bulk;                            ///< of a whole bulk call
+  int requests = 0;                                               ///< about devices and twins
   std::function<void(azure::Job&)> on_poll;
   std::function<void()> on_request;  ///< at every patch and bulk call, on the caller's thread
 
@@ -41,6 +46,7 @@ class FakeHub final : public azure::IotHubClient {
 
   Result<azure::Identity> get_device(const DeviceId& id, const Call&) override {
     std::scoped_lock lock(mutex_);
+    ++requests;
     const auto found = devices.find(id.value);
     if (found == devices.end()) return fail(error(ErrorKind::kNotFound, "DeviceNotFound"));
     const Device& d = found->second;
@@ -74,6 +80,7 @@ class FakeHub final : public azure::IotHubClient {
   Status delete_device(const DeviceId& id, const Etag& etag, const Call&) override {
     if (before_write) TRY(before_write(id));
     std::scoped_lock lock(mutex_);
+    ++requests;
     const auto found = devices.find(id.value);
     if (found == devices.end()) return fail(error(ErrorKind::kNotFound, "DeviceNotFound"));
     if (etag != identity_etag(found->second)) return fail(error(ErrorKind::kConflict, "PreconditionFailed"));
@@ -83,17 +90,23 @@ class FakeHub final : public azure::IotHubClient {
   Status create_with_tags(const DeviceId& id, const json::object& tags, const Call&) override {
     if (before_write) TRY(before_write(id));
     std::scoped_lock lock(mutex_);
+    ++requests;
     if (devices.contains(id.value)) return fail(error(ErrorKind::kConflict, "DeviceAlreadyExists"));
     devices[id.value].tags = tags;
-    return {};
+    return after_write ? after_write() : Status{};
   }
   Result<azure::Twin> get_twin(const DeviceId& id, const Call&) override {
     std::scoped_lock lock(mutex_);
+    ++requests;
     const auto found = devices.find(id.value);
     if (found == devices.end()) return fail(error(ErrorKind::kNotFound, "DeviceNotFound"));
     azure::Twin out;
     out.id = id;
     out.etag = twin_etag(found->second);
+    out.device_etag = identity_etag(found->second);
+    out.enabled = found->second.enabled;
+    out.status_reason = found->second.reason;
+    out.auth = found->second.auth;
     out.tags = found->second.tags;
     out.edge = edge_devices.contains(id.value);
     return out;
@@ -108,12 +121,13 @@ class FakeHub final : public azure::IotHubClient {
       Device& d = found->second;
       if (!etag.empty() && etag != twin_etag(d)) return fail(error(ErrorKind::kConflict, "PreconditionFailed"));
       ++d.twin;
-      for (const auto& tag : tags) d.tags[tag.key()] = tag.value();
+      merge(d.tags, tags);
     }
     return get_twin(id, call);
   }
   Result<azure::BulkResult> bulk(const std::vector<azure::BulkEntry>& entries, const Call& call) override {
     if (on_request) on_request();
+    if (before_bulk) TRY(before_bulk());
     azure::BulkResult out;
     for (const auto& entry : entries) {
       Status one = entry.mode == azure::BulkMode::kCreate ? create_with_tags(entry.id, entry.tags, call)
@@ -138,8 +152,10 @@ class FakeHub final : public azure::IotHubClient {
     return devices.size();
   }
   bool counts_devices = true;
-  Result<std::vector<std::string>> modules_of(const DeviceId&, const Call&) override {
-    return std::vector<std::string>{};
+  Result<std::vector<std::string>> modules_of(const DeviceId& id, const Call&) override {
+    std::scoped_lock lock(mutex_);
+    const auto found = devices.find(id.value);
+    return found == devices.end() ? std::vector<std::string>{} : found->second.modules;
   }
 
   Result<azure::Job> create_export_job(const azure::ExportJob&, const Call&) override { return create_job(false); }
@@ -169,6 +185,20 @@ class FakeHub final : public azure::IotHubClient {
   }
 
  private:
+  /// RFC 7396, as the hub does it.
+  static void merge(json::object& into, const json::object& patch) {
+    for (const auto& member : patch) {
+      if (member.value().is_null()) {
+        into.erase(member.key());
+      } else if (const json::object* inner = member.value().if_object()) {
+        json::value& there = into[member.key()];
+        if (!there.is_object()) there = json::object{};
+        merge(there.get_object(), *inner);
+      } else {
+        into[member.key()] = member.value();
+      }
+    }
+  }
   Result<azure::Job> create_job(bool import) {
     ++job_creations;
     if (!on_create_job.empty()) {

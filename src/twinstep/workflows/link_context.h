@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "twinstep/azure/blob_client.h"
@@ -43,6 +44,8 @@ struct LinkContext {
   std::string temporary_folder = "/tmp";
   store::LinkLocks* locks = nullptr;  ///< of a durable run; null: whoever made this holds the link already
   RunWatch* watch = nullptr;
+  /// Why a device must not be deleted or disabled yet; an empty text = it may. Errors  those of the store.
+  std::function<Result<std::string>(const DeviceId&, const Call&)> spared{};
 };
 
 }  // namespace twinstep::workflows

@@ -200,6 +200,22 @@ TEST_F(Workflow, ADeviceThatIsOutsideAfterAllEndsTheDeleting) {
   EXPECT_FALSE(report->deletes_stopped.empty());
 }
 
+TEST_F(Workflow, WhatMustBeSparedIsNeitherDeletedNorDisabledAndTheReportSaysWhy) {
+  for (const char* id : {"fresh", "fresh-2", "gone"}) hub.devices[id];
+  confirmed = {"fresh", "fresh-2", "gone"};
+  context->spared = [](const DeviceId& id, const Call&) -> Result<std::string> {
+    return id.value.starts_with("fresh") ? std::string("it was asked for a moment ago") : std::string();
+  };
+  const auto report =
+      apply({change(Op::kDelete, "fresh"), change(Op::kDisable, "fresh-2"), change(Op::kDelete, "gone")});
+  ASSERT_TRUE(report) << report.error().what;
+  EXPECT_EQ(report->done_count(), 1u);
+  EXPECT_TRUE(hub.devices.contains("fresh"));
+  EXPECT_TRUE(hub.devices.at("fresh-2").enabled);
+  ASSERT_EQ(report->skipped.size(), 2u);
+  EXPECT_EQ(report->skipped[0].reason, "it was asked for a moment ago");
+}
+
 TEST_F(Workflow, ADisprovedListEndsBulkDeletesThatWereConfirmedBefore) {
   std::vector<plan::Change> changes;
   for (int i = 0; i < 150; ++i) {
