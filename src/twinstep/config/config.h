@@ -7,6 +7,7 @@
 
 #include "twinstep/base/error.h"
 #include "twinstep/base/secret.h"
+#include "twinstep/telemetry/options.h"
 
 /// What a user can set, typed, with the defaults beside the fields. Filled by load() from YAML and environment.
 namespace twinstep::config {
@@ -129,6 +130,8 @@ struct Config {
   RetrySettings twin_check{};  ///< waiting for the tags of a new device
   RetrySettings external_calls{Millis{300'000}, Millis{1'800'000}, 100, Millis{1440 * 60'000}};
   Serve serve;
+  twinstep::telemetry::TelemetryOptions telemetry{};
+  std::vector<twinstep::telemetry::NoticeOptions> notices{};
 
   const Hub* find_hub(std::string_view name) const;
   const External* find_external(std::string_view name) const;

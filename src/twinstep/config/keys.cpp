@@ -88,6 +88,14 @@ const Section& root_keys() {
        .otherwise = retry_text(defaults.external_calls),
        .section = &retry_keys()},
       {.name = "serve", .type = KeyType::kSection, .description = "the daemon", .section = &serve_keys()},
+      {.name = "telemetry",
+       .type = KeyType::kSection,
+       .description = "where the daemon's events go",
+       .section = &telemetry_keys()},
+      {.name = "notices",
+       .type = KeyType::kSectionList,
+       .description = "who is told when a person is needed",
+       .section = &notice_keys()},
   }};
   return section;
 }

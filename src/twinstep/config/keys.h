@@ -19,9 +19,11 @@ enum class KeyType {
   kBoolean,
   kInteger,
   kDuration,
+  kSize,
   kLimit,
   kChoice,         ///< one of `choices`
   kChoices,        ///< some of `choices`, a list or a single one
+  kTexts,          ///< a list of texts or a single one
   kSection,        ///< a map with the keys of `section`
   kNamedSections,  ///< a map from names to such maps
   kSectionList,    ///< a list of such maps
@@ -59,6 +61,12 @@ const Section& limits_keys();
 const Section& polling_keys();
 const Section& retry_keys();
 const Section& serve_keys();
+const Section& telemetry_keys();
+const Section& webhook_keys();
+const Section& buffer_keys();
+const Section& backlog_keys();
+const Section& notice_keys();
+const Section& email_keys();
 
 /// "F1" to "S3", in the order of Tier.
 const std::vector<std::string>& tier_names();

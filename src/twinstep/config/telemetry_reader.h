@@ -1,0 +1,17 @@
+#pragma once
+
+#include "twinstep/config/config.h"
+#include "twinstep/config/values.h"
+#include "twinstep/yaml/document.h"
+
+namespace twinstep::config {
+
+/// Read `telemetry:` and one entry of `notices:`. Complaints go to `diagnostics` with their place; the result counts
+/// only while it is ok. Blocking: reads the files that secrets refer to.
+/// Errors: "telemetry.*", "notice.*" and those of KeyReader.
+twinstep::telemetry::TelemetryOptions read_telemetry(const yaml::Node& node, yaml::Diagnostics& diagnostics,
+                                                     const EnvironmentLookup& environment);
+twinstep::telemetry::NoticeOptions read_notice(const yaml::Node& node, yaml::Diagnostics& diagnostics,
+                                               const EnvironmentLookup& environment);
+
+}  // namespace twinstep::config
