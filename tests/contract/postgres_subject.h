@@ -20,7 +20,8 @@ class PostgresSubject final : public Subject {
                 "lease_until = CASE WHEN lease_until = 0 THEN 0 ELSE lease_until - $1 END",
                 "UPDATE step SET at = at - $1", "UPDATE history SET at = at - $1", "UPDATE seen SET at = at - $1",
                 "UPDATE run_outcome SET at = at - $1", "UPDATE ledger SET updated = updated - $1",
-                "UPDATE pause SET until = until - $1, since = since - $1"})
+                "UPDATE pause SET until = until - $1, since = since - $1",
+                "UPDATE notice SET since = since - $1, due = due - $1"})
             TRY(transaction.run(sql, {by}));
           return {};
         },

@@ -7,6 +7,7 @@
 #include "postgres_subject.h"
 #include "twinstep/store/link_lock.h"
 #include "twinstep/store/migrations.h"
+#include "twinstep/store/notice_contract.h"
 #include "twinstep/store/pg_address.h"
 #include "twinstep/store/pg_connection.h"
 #include "twinstep/store/run_contract.h"
@@ -29,6 +30,7 @@ const auto kName = [](const auto& which) { return std::string(which.param.name);
 INSTANTIATE_TEST_SUITE_P(Postgres, WorkflowContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, StateContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, RunContract, kPostgres, kName);
+INSTANTIATE_TEST_SUITE_P(Postgres, NoticeContract, kPostgres, kName);
 
 Call within(Millis span, std::stop_token stop = {}) { return {real_clock().steady_now() + span, std::move(stop)}; }
 
@@ -410,6 +412,8 @@ std::string rows_of(const Migration& migration) {
            "INSERT INTO run_plan_piece VALUES ('w', 1, 0, 'plan');"
            "INSERT INTO run_outcome VALUES ('w', 'd', 'd', 'create', 'done', '', 1);";
   if (std::string_view(migration.name) == "0004_replicas") return "INSERT INTO replica VALUES ('r', 1);";
+  if (std::string_view(migration.name) == "0008_notices")
+    return "INSERT INTO notice VALUES ('alarm/x', 'c', 0, '{}', 1, 1, 1);";
   return "";
 }
 
