@@ -37,6 +37,8 @@ struct ApiDeps {
   std::function<DeviceSides(const config::Link&, const DeviceId&, const json::object& remembered, const Call&)> look;
   std::stop_token stop{};   ///< fires when the daemon stops
   Millis patience{20'000};  ///< for one request
+  /// Told when a person has decided about a run that is not at work: "RunApproved", "RunRejected", "RunCancelled".
+  std::function<void(std::string_view event, const store::Workflow& run, std::string_view by)> answered{};
 
   Call call() const { return {clock.steady_now() + patience, stop}; }
 };

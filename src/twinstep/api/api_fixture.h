@@ -55,6 +55,11 @@ class ApiFixture : public ::testing::Test {
             [this](const config::Link&, const DeviceId& device, const json::object&, const Call&) {
               looked_at = device;
               return sides;
+            },
+            {},
+            Millis{20'000},
+            [this](std::string_view event, const store::Workflow& run, std::string_view by) {
+              decisions.push_back(fmt::format("{} {} {}", event, run.id.value, by));
             }};
   }
 
@@ -142,6 +147,7 @@ class ApiFixture : public ::testing::Test {
   std::vector<store::RunStore::Mention> mentions;
   DeviceSides sides{HubSide{}, ExternalSide{}};
   DeviceId looked_at;
+  std::vector<std::string> decisions;  ///< about runs, as they are told
   const std::unique_ptr<Gate> gate = open_gate("test");
   Router router;
   int made = 0;

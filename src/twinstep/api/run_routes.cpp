@@ -132,27 +132,38 @@ void add_run_routes(Router& router, const ApiDeps& deps) {
 
   // What changes a run answers with the run as it is afterwards.
   using Change = Status (*)(store::WorkflowStore&, const store::WorkflowId&, const json::object&, const Call&);
-  const auto post = [&](std::string pattern, std::vector<std::string_view> members, Change change) {
-    add_v1(router, deps, "POST", std::move(pattern), {},
-           [deps, members = std::move(members), change](const V1Request& request) -> Result<http::ServerResponse> {
-             TRY_ASSIGN(const json::object body, request.body(members));
-             TRY(find_workflow(deps.store, request.id(), true, request.call));
-             TRY(change(deps.store, request.id(), body, request.call));
-             TRY_ASSIGN(const json::object after, run_json(deps, request.id(), request.call));
-             return reply(200, after);
-           });
+  const auto post = [&](std::string pattern, std::vector<std::string_view> members, Change change,
+                        std::string_view event = {}) {
+    add_v1(
+        router, deps, "POST", std::move(pattern), {},
+        [deps, members = std::move(members), change, event](const V1Request& request) -> Result<http::ServerResponse> {
+          TRY_ASSIGN(const json::object body, request.body(members));
+          TRY_ASSIGN(const store::Workflow run, find_workflow(deps.store, request.id(), true, request.call));
+          TRY(change(deps.store, request.id(), body, request.call));
+          // One that is at work tells of its end itself.
+          const bool tells = event == "RunCancelled" && run.state == store::State::kRunning;
+          if (!event.empty() && !tells && deps.answered) deps.answered(event, run, by_of(body));
+          TRY_ASSIGN(const json::object after, run_json(deps, request.id(), request.call));
+          return reply(200, after);
+        });
   };
-  post("/api/v1/runs/{id}/approve", {"plan", "by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call)
-           -> Status { return approve_run(store, id, json::string_or(body, "plan"), by_of(body), call); });
-  post("/api/v1/runs/{id}/reject", {"by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call) {
-         return reject_run(store, id, by_of(body), call);
-       });
-  post("/api/v1/runs/{id}/cancel", {"by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call) {
-         return store.cancel(id, fmt::format("cancelled by {}", by_of(body)), call);
-       });
+  post(
+      "/api/v1/runs/{id}/approve", {"plan", "by"},
+      [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call)
+          -> Status { return approve_run(store, id, json::string_or(body, "plan"), by_of(body), call); },
+      "RunApproved");
+  post(
+      "/api/v1/runs/{id}/reject", {"by"},
+      [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call) {
+        return reject_run(store, id, by_of(body), call);
+      },
+      "RunRejected");
+  post(
+      "/api/v1/runs/{id}/cancel", {"by"},
+      [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const Call& call) {
+        return store.cancel(id, fmt::format("cancelled by {}", by_of(body)), call);
+      },
+      "RunCancelled");
   post("/api/v1/runs/{id}/retry", {},
        [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const Call& call) {
          return store.retry(id, call);

@@ -1,8 +1,10 @@
 #include "twinstep/app/service.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "twinstep/workflows/device_task.h"
@@ -21,6 +23,22 @@ std::string temporary_folder() {
   return folder.empty() ? std::string("/tmp") : folder.string();
 }
 
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "unknown";
+}
+
+/// Beside the database, so that two daemons of one machine do not meet in it.
+std::string buffer_path(const config::Config& config) {
+  if (!config.telemetry.buffer_path.empty()) return config.telemetry.buffer_path;
+  constexpr std::string_view kSqlite = "sqlite:";
+  const Secret store = store_of(config);
+  const std::string_view text = store.reveal();
+  if (text.starts_with(kSqlite) && !text.ends_with(":memory:"))
+    return fmt::format("{}-telemetry", text.substr(kSqlite.size()));
+  return config.state_folder.empty() ? std::string() : config.state_folder + "/telemetry";
+}
+
 }  // namespace
 
 /// Progress of runs, for the log.
@@ -36,7 +54,7 @@ class Service::LogProgress final : public workflows::Progress {
 
 struct Service::LinkWork {
   LinkWork(const config::Config& config, const config::Link& link_in, const Remotes& remotes, store::StateFile& state,
-           const std::string& lock_store, Clock& clock, Rng& rng)
+           const std::string& lock_store, obs::EventSink* events, Clock& clock, Rng& rng)
       : link(link_in), progress(link.name), context{config,
                                                     link,
                                                     *config.find_hub(link.hub),
@@ -49,6 +67,7 @@ struct Service::LinkWork {
                                                     progress,
                                                     temporary_folder()} {
     context.lock_store = lock_store;
+    context.events = events;
   }
   const config::Link& link;
   LogProgress progress;
@@ -73,14 +92,35 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
     spdlog::info("replicas.counted count={}", replicas);
     remotes->share_between(replicas);
   };
+  TRY(out->open_telemetry());
+  out->listeners_.attach_to(options);
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
   const std::string lock_store = database.shared() ? std::string() : std::string(store_of(*out->config_).reveal());
   for (const config::Link& link : out->config_->links)
-    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, lock_store, clock, rng);
+    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, lock_store, out->telemetry_.get(), clock,
+                             rng);
   out->scheduler_ = std::make_unique<workflows::Scheduler>(out->engine_->store(), clock, rng);
   out->add_routes();
   out->add_lanes();
   return out;
+}
+
+Status Service::open_telemetry() {
+  telemetry::TelemetryOptions options = config_->telemetry;
+  options.buffer_path = buffer_path(*config_);
+  TRY_ASSIGN(telemetry_, telemetry::Telemetry::open(std::move(options), config_->ca_file, host_name(), clock_, rng_));
+  events_ = std::make_unique<EventMaker>(*config_, *telemetry_, clock_);
+  notice_client_ = http::make_transport({.ca_file = config_->ca_file, .proxy = {}, .user_agent = {}});
+  notifier_ = std::make_unique<Notifier>(*config_, database_, *events_, *notice_client_, host_name(), clock_, rng_);
+  listeners_.recorded.emplace_back(
+      [events = events_.get()](const store::Workflow& claim, const store::Finish& finish, store::State state) {
+        events->recorded(claim, finish, state);
+      });
+  listeners_.rested.emplace_back([this](const engine::LaneRest& rest) {
+    events_->rested(rest);
+    notifier_->rested(rest);
+  });
+  return {};
 }
 
 Service::LinkWork* Service::find(std::string_view link) {
@@ -110,6 +150,7 @@ void Service::add_lanes() {
                        }});
   for (const auto& [lane, links] : hubs)
     engine_->add_lane({lane, std::min(links, kMostRunHands), [this, of_link](engine::Attempt& attempt) {
+                         events_->begun(attempt.workflow());
                          return of_link(attempt, [&](workflows::LinkContext& context) {
                            return context.link.master == config::Master::kHub
                                       ? workflows::sweep_link(context, attempt, engine_->store(), runs_)
@@ -129,11 +170,16 @@ void Service::add_routes() {
        [this](const config::Link& link, const DeviceId& device, const json::object& remembered, const Call& call) {
          return api::look_at_device(remotes_->hub(link), remotes_->external(link), device, remembered, call);
        },
-       stopping_.get_token()});
+       stopping_.get_token(), Millis{20'000},
+       [events = events_.get()](std::string_view event, const store::Workflow& run, std::string_view by) {
+         events->answered(event, run, by);
+       }});
 }
 
 Status Service::start(const Call& call) {
   TRY(engine_->start(call));
+  telemetry_->start();
+  notifier_->start([intake = intake_.get()] { return intake->counts().unknown_hubs; });
   scheduler_->start(config_->links);
   return {};
 }
@@ -142,6 +188,8 @@ void Service::stop() {
   stopping_.request_stop();
   if (scheduler_) scheduler_->stop();
   if (engine_) engine_->stop();
+  if (notifier_) notifier_->stop();
+  if (telemetry_) telemetry_->stop();
 }
 
 }  // namespace twinstep::app

@@ -7,8 +7,11 @@
 
 #include "twinstep/api/api.h"
 #include "twinstep/api/event_intake.h"
+#include "twinstep/app/listeners.h"
+#include "twinstep/app/notifier.h"
 #include "twinstep/app/services.h"
 #include "twinstep/engine/engine.h"
+#include "twinstep/telemetry/telemetry.h"
 #include "twinstep/workflows/scheduler.h"
 
 namespace twinstep::app {
@@ -34,6 +37,7 @@ class Service {
   std::vector<engine::LaneState> lanes() const { return engine_->lanes(); }
   Result<std::vector<store::Pause>> pauses(const Call& call) { return engine_->store().pauses(call); }
   api::IntakeCounts intake() const { return intake_->counts(); }
+  const telemetry::Telemetry& sinks() const { return *telemetry_; }
 
  private:
   class LogProgress;
@@ -43,6 +47,7 @@ class Service {
   void add_lanes();
   void add_routes();
   LinkWork* find(std::string_view link);
+  Status open_telemetry();
 
   const std::shared_ptr<const config::Config> config_;
   store::Database& database_;
@@ -52,6 +57,11 @@ class Service {
   store::StateFile state_;
   store::RunStore runs_;
   workflows::HintMemory hints_;
+  std::unique_ptr<telemetry::Telemetry> telemetry_;
+  std::unique_ptr<EventMaker> events_;
+  std::unique_ptr<http::Client> notice_client_;
+  std::unique_ptr<Notifier> notifier_;
+  Listeners listeners_;
   std::list<LinkWork> links_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<workflows::Scheduler> scheduler_;

@@ -120,12 +120,20 @@ class Run final : public RunWatch {
     int& looks = looks_[job.id.value];
     not_complete_[job.id.value] = fmt::format("{} job {}: looked at {} times, {} % done",
                                               job.is_import ? "import" : "export", job.id.value, ++looks, job.progress);
+    obs::Event event = about("IoTHubJobCheckNotComplete");
+    event.properties.emplace_back("iotHubJobId", job.id.value);
+    event.properties.emplace_back("job", job.is_import ? "import" : "export");
+    event.measurements.emplace_back("progress", job.progress);
+    emit(event);
   }
+  void job_failed(const JobId& job) override { failed_job_ = job; }
   Status record(const std::vector<store::JournalEntry>& entries) override {
     std::vector<store::DeviceOutcome> outcomes;
     for (const store::JournalEntry& one : entries) outcomes.push_back({one.device, one.op, one.outcome, one.reason});
     // Without a stop token: what was done to the hub should be known before the process ends.
-    return runs_.record(id_, outcomes, {context_.clock.steady_now() + kStoreTime, {}});
+    TRY(runs_.record(id_, outcomes, {context_.clock.steady_now() + kStoreTime, {}}));
+    tell_of(outcomes);
+    return {};
   }
 
  private:
@@ -137,6 +145,28 @@ class Run final : public RunWatch {
     bool approved = false;
     bool resumed = false;  // some of it may be done
   };
+
+  obs::Event about(std::string name) const {
+    return {std::move(name),
+            context_.clock.system_now(),
+            {{"iothubname", hub_label(context_.hub_config)}, {"link", context_.link.name}, {"run", id_.value}},
+            {},
+            id_.value};
+  }
+  void emit(const obs::Event& event) const {
+    if (context_.events) context_.events->emit(event);
+  }
+  /// An event for every device that was made or deleted in the hub.
+  void tell_of(const std::vector<store::DeviceOutcome>& outcomes) const {
+    if (!context_.events) return;
+    for (const store::DeviceOutcome& one : outcomes) {
+      const bool made = one.op == plan::to_string(Op::kCreate);
+      if (one.outcome != "done" || (!made && one.op != plan::to_string(Op::kDelete))) continue;
+      obs::Event event = about(made ? "IoTHubDeviceCreated" : "IoTHubDeviceDeleted");
+      event.properties.emplace_back("deviceId", one.device.value);
+      emit(event);
+    }
+  }
 
   Finish stopped() { return leaving() ? left_to_another() : cancel(); }
   Finish left_to_another() { return attempt_.again(Millis{0}, "left to another process"); }
@@ -260,7 +290,9 @@ class Run final : public RunWatch {
     std::vector<store::DeviceOutcome> outcomes;
     const auto flush = [&]() -> Status {
       if (outcomes.empty()) return {};
-      return runs_.record(id_, std::exchange(outcomes, {}), call_);
+      TRY(runs_.record(id_, outcomes, call_));
+      tell_of(std::exchange(outcomes, {}));
+      return {};
     };
     TRY(done_before(*work.stored, changes_of(*work.fresh, {}))([&](const plan::Change& change) -> Status {
       // Where deletes are withheld now, it is not known whether they were made.
@@ -334,6 +366,10 @@ class Run final : public RunWatch {
     if (error.code == "link.busy") return attempt_.again(kLockWait, "another process works on this link");
     if (error.code == "hub.job-timeout" || error.code == "hub.job-failed") {
       attempt_.note("IoTHubJobFailed", error.what);
+      obs::Event event = about("IoTHubJobFailed");
+      if (failed_job_) event.properties.emplace_back("iotHubJobId", failed_job_->value);
+      event.properties.emplace_back("reason", error.what);
+      emit(event);
       return attempt_.failed(error.what, "IoTHubJobFailed");
     }
     if (error.transient() || error.kind == ErrorKind::kCancelled) {
@@ -357,6 +393,7 @@ class Run final : public RunWatch {
   Millis planning_{0};
   mutable std::optional<bool> left_;  // what leaving() found out
   std::map<std::string, int> looks_;
+  std::optional<JobId> failed_job_;
   std::map<std::string, std::string> not_complete_;  // a line for each job, not for each look
 };
 
