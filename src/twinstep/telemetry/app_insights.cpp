@@ -99,10 +99,7 @@ bool may_redirect(std::string_view from, std::string_view to) {
   if (!here || !there) return false;
   // Plain http stays on this machine, and nothing secured goes on in clear.
   if (there->scheme == "http" && (here->scheme != "http" || !here->loopback())) return false;
-  if (there->host == here->host || microsoft(there->host)) return true;
-  const size_t dot = here->host.find('.');
-  if (dot == std::string::npos || std::count(here->host.begin(), here->host.end(), '.') < 2) return false;
-  return there->host.ends_with(here->host.substr(dot)) && !here->loopback();
+  return there->host == here->host || microsoft(there->host);
 }
 
 AppInsights::AppInsights(Ingestion ingestion, std::string instance, http::Client& client, Clock& clock)
@@ -162,9 +159,10 @@ Result<http::Response> AppInsights::post(const std::string& packed, const Call& 
 
 /// For the log: status and the remote's first words, without the key, which some of its answers repeat.
 std::string AppInsights::reason(const http::Response& answer) const {
-  std::string text = cut_text(answer.body, 200);
+  std::string text = answer.body;
   for (size_t at = 0; (at = text.find(ingestion_.key)) != std::string::npos;)
     text.replace(at, ingestion_.key.size(), "***");
+  text = cut_text(text, 200);
   std::replace_if(
       text.begin(), text.end(), [](char c) { return c == '"' || static_cast<unsigned char>(c) < ' '; }, ' ');
   return fmt::format("Application Insights answered {}{}{}", answer.status, text.empty() ? "" : ": ", text);
@@ -207,7 +205,9 @@ Outcome AppInsights::deliver(const std::vector<std::string>& lines, const Call& 
   if (answer->status == 206) return partly(*answer, lines);
   if (answer->ok()) return out;
   out.why = reason(*answer);
-  if (among(kWholeAgain, answer->status)) {
+  // A redirect that is not followed comes from something between us and the ingestion, and passes.
+  const bool redirect = answer->status == 307 || answer->status == 308;
+  if (among(kWholeAgain, answer->status) || redirect) {
     out.again = lines;
     out.wait = http::retry_after(*answer, clock_.system_now());
     // The host that a redirect named may be gone for good; the configured one knows.

@@ -24,7 +24,7 @@ struct Ingestion {
 Result<Ingestion> parse_ingestion(std::string_view text);
 
 /// May a redirect from one address to the other be followed? Envelopes carry the instrumentation key, which goes only
-/// to the host that was configured, to its neighbours in the same domain, and to Microsoft's ingestion hosts.
+/// to the host that was configured and to Microsoft's ingestion hosts.
 bool may_redirect(std::string_view from, std::string_view to);
 
 /// Turns events into envelopes and posts them in batches.
