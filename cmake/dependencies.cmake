@@ -3,6 +3,7 @@ find_package(Threads REQUIRED)
 find_package(Boost 1.81 REQUIRED) # headers only: Beast, Asio, JSON (compiled once in json/boost_json.cpp)
 find_package(OpenSSL 3.0 REQUIRED)
 find_package(CURL 7.88 REQUIRED)
+find_package(ZLIB REQUIRED)
 find_package(SQLite3 REQUIRED)
 set(PostgreSQL_ADDITIONAL_VERSIONS 17 16 15) # FindPostgreSQL of older CMake knows older ones only
 find_package(PostgreSQL REQUIRED)

@@ -21,7 +21,8 @@ class PostgresSubject final : public Subject {
                 "UPDATE step SET at = at - $1", "UPDATE history SET at = at - $1", "UPDATE seen SET at = at - $1",
                 "UPDATE run_outcome SET at = at - $1", "UPDATE ledger SET updated = updated - $1",
                 "UPDATE pause SET until = until - $1, since = since - $1",
-                "UPDATE link_lock SET until = until - $1, since = since - $1"})
+                "UPDATE link_lock SET until = until - $1, since = since - $1",
+                "UPDATE notice SET since = since - $1, due = due - $1"})
             TRY(transaction.run(sql, {by}));
           return {};
         },

@@ -8,6 +8,7 @@
 #include "twinstep/store/lease_contract.h"
 #include "twinstep/store/link_lock.h"
 #include "twinstep/store/migrations.h"
+#include "twinstep/store/notice_contract.h"
 #include "twinstep/store/pg_address.h"
 #include "twinstep/store/pg_connection.h"
 #include "twinstep/store/run_contract.h"
@@ -31,6 +32,7 @@ INSTANTIATE_TEST_SUITE_P(Postgres, WorkflowContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, StateContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, RunContract, kPostgres, kName);
 INSTANTIATE_TEST_SUITE_P(Postgres, LeaseContract, kPostgres, kName);
+INSTANTIATE_TEST_SUITE_P(Postgres, NoticeContract, kPostgres, kName);
 
 Call within(Millis span, std::stop_token stop = {}) { return {real_clock().steady_now() + span, std::move(stop)}; }
 
@@ -470,6 +472,8 @@ std::string rows_of(const Migration& migration) {
     return "INSERT INTO api_key (id, name, salt, hash, scopes, hubs, ids, actions, rate, created, created_by) VALUES "
            "('0123456789ab', 'n', 's', 'h', 'read', '[]', '[]', '', '', 1, 'x');"
            "INSERT INTO sealed VALUES ('s', 'v', 1);";
+  if (std::string_view(migration.name) == "0008_notices")
+    return "INSERT INTO notice VALUES ('alarm/x', 'c', 0, '{}', 1, 1, 1);";
   return "";
 }
 

@@ -47,6 +47,8 @@ struct ApiDeps {
   std::stop_token stop{};   ///< fires when the daemon stops
   Millis patience{20'000};  ///< for one request
   KeyDeps keys{};
+  /// Told when a person has decided about a run that is not at work: "RunApproved", "RunRejected", "RunCancelled".
+  std::function<void(std::string_view event, const store::Workflow& run, std::string_view by)> answered{};
 
   Call call() const { return {clock.steady_now() + patience, stop}; }
 };

@@ -74,7 +74,10 @@ class ApiFixture : public ::testing::Test {
              [](const Principal& who, std::string_view instance, bool operate) {
                if (who.key_id.empty()) return std::string();
                return fmt::format("{}-{}-{}", operate ? "o" : "r", who.key_id, instance);
-             }}};
+             }},
+            [this](std::string_view event, const store::Workflow& run, std::string_view by) {
+              decisions.push_back(fmt::format("{} {} {}", event, run.id.value, by));
+            }};
   }
 
   store::NewWorkflow task(std::string_view link, std::string_view device) {
@@ -163,6 +166,7 @@ class ApiFixture : public ::testing::Test {
   std::vector<store::RunStore::Mention> mentions;
   DeviceSides sides{HubSide{}, ExternalSide{}};
   DeviceId looked_at;
+  std::vector<std::string> decisions;  ///< about runs, as they are told
   std::unique_ptr<Gate> gate = open_gate("test");
   Gate* caller = nullptr;  ///< who asks; null = somebody who may do everything
   workflows::FakeHub fake_hub;

@@ -118,6 +118,8 @@ http::ServerResponse terminate(const ApiDeps& deps, const http::ServerRequest& r
   const std::string reason = request.query_value("reason").substr(0, kLongestText);
   const Status cancelled = deps.store.cancel(
       workflow.id, reason.empty() ? std::string("terminated by http") : "terminated by http: " + reason, deps.call());
+  if (cancelled && is_run(workflow) && workflow.state != store::State::kRunning && deps.answered)
+    deps.answered("RunCancelled", workflow, "terminate");
   if (cancelled) return empty_reply(202);
   return cancelled.error().code == "store.ended" ? gone(workflow) : problem(cancelled.error());
 }
@@ -140,13 +142,17 @@ http::ServerResponse raise_event(const ApiDeps& deps, const http::ServerRequest&
   const bool waits = is_run(workflow) && workflow.state == store::State::kBlocked;
   std::string by(json::string_or(body, "by", "raiseEvent").substr(0, kLongestText));
   if (!match.who->key_id.empty()) by += fmt::format(" (key {})", match.who->name);
+  const bool approves = waits && http::same_name(event, "Approve");
+  const bool rejects = waits && http::same_name(event, "Reject");
   Status done;
-  if (waits && http::same_name(event, "Approve"))
+  if (approves)
     done = approve_run(deps.store, workflow.id, json::string_or(body, "plan"), by, deps.call());
-  else if (waits && http::same_name(event, "Reject"))
+  else if (rejects)
     done = reject_run(deps.store, workflow.id, by, deps.call());
   else
     done = deps.store.note(workflow.id, "EventRaised", event.substr(0, kLongestText), deps.call());
+  if (done && (approves || rejects) && deps.answered)
+    deps.answered(approves ? "RunApproved" : "RunRejected", workflow, by);
   return done ? empty_reply(202) : problem(done.error());
 }
 

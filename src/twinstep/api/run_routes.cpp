@@ -134,25 +134,37 @@ void add_run_routes(Router& router, const ApiDeps& deps) {
   // What changes a run answers with the run as it is afterwards.
   using Change = Status (*)(store::WorkflowStore&, const store::WorkflowId&, const json::object& body,
                             const std::string& by, const Call&);
-  const auto post = [&](std::string pattern, std::vector<std::string_view> members, Change change) {
-    add_v1(router, deps, "POST", std::move(pattern), {},
-           [deps, members = std::move(members), change](const V1Request& request) -> Result<http::ServerResponse> {
-             TRY_ASSIGN(const json::object body, request.body(members));
-             TRY(find_workflow(deps.store, request.id(), true, request.call));
-             TRY(change(deps.store, request.id(), body, by_of(body, request.who()), request.call));
-             TRY_ASSIGN(const json::object after, run_json(deps, request.id(), request.call));
-             return reply(200, after);
-           });
+  const auto post = [&](std::string pattern, std::vector<std::string_view> members, Change change,
+                        std::string_view event = {}) {
+    add_v1(
+        router, deps, "POST", std::move(pattern), {},
+        [deps, members = std::move(members), change, event](const V1Request& request) -> Result<http::ServerResponse> {
+          TRY_ASSIGN(const json::object body, request.body(members));
+          TRY_ASSIGN(const store::Workflow run, find_workflow(deps.store, request.id(), true, request.call));
+          const std::string by = by_of(body, request.who());
+          TRY(change(deps.store, request.id(), body, by, request.call));
+          // One that is at work tells of its end itself.
+          const bool tells = event == "RunCancelled" && run.state == store::State::kRunning;
+          if (!event.empty() && !tells && deps.answered) deps.answered(event, run, by);
+          TRY_ASSIGN(const json::object after, run_json(deps, request.id(), request.call));
+          return reply(200, after);
+        });
   };
-  post("/api/v1/runs/{id}/approve", {"plan", "by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const std::string& by,
-          const Call& call) { return approve_run(store, id, json::string_or(body, "plan"), by, call); });
-  post("/api/v1/runs/{id}/reject", {"by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string& by,
-          const Call& call) { return reject_run(store, id, by, call); });
-  post("/api/v1/runs/{id}/cancel", {"by"},
-       [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string& by,
-          const Call& call) { return store.cancel(id, fmt::format("cancelled by {}", by), call); });
+  post(
+      "/api/v1/runs/{id}/approve", {"plan", "by"},
+      [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object& body, const std::string& by,
+         const Call& call) { return approve_run(store, id, json::string_or(body, "plan"), by, call); },
+      "RunApproved");
+  post(
+      "/api/v1/runs/{id}/reject", {"by"},
+      [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string& by,
+         const Call& call) { return reject_run(store, id, by, call); },
+      "RunRejected");
+  post(
+      "/api/v1/runs/{id}/cancel", {"by"},
+      [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string& by,
+         const Call& call) { return store.cancel(id, fmt::format("cancelled by {}", by), call); },
+      "RunCancelled");
   post("/api/v1/runs/{id}/retry", {},
        [](store::WorkflowStore& store, const store::WorkflowId& id, const json::object&, const std::string&,
           const Call& call) { return store.retry(id, call); });

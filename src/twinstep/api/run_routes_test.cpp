@@ -78,6 +78,7 @@ TEST_F(RunRoutes, OnlyThePlanThatIsNamedIsApproved) {
   EXPECT_EQ(json_of(answer).at_pointer("/approved/by"), "anna");
   EXPECT_EQ(json_of(answer).at_pointer("/approved/plan"), "p1");
   EXPECT_EQ(post(path, R"({"plan":"p1"})").status, 409);
+  EXPECT_EQ(decisions, std::vector<std::string>{"RunApproved " + id.value + " anna"});
 }
 
 TEST_F(RunRoutes, ABlockedRunIsRejectedAndARunThatIsNotBlockedIsNot) {
@@ -85,6 +86,7 @@ TEST_F(RunRoutes, ABlockedRunIsRejectedAndARunThatIsNotBlockedIsNot) {
   const auto answer = post("/api/v1/runs/" + id.value + "/reject", R"({"by":"anna"})");
   EXPECT_EQ(json_of(answer).at("state"), "cancelled");
   EXPECT_EQ(json_of(answer).at("status"), "rejected by anna");
+  EXPECT_EQ(decisions, std::vector<std::string>{"RunRejected " + id.value + " anna"});
   const std::string other(json_of(post("/api/v1/links/default/runs")).at("id").as_string());
   EXPECT_EQ(code_of(post("/api/v1/runs/" + other + "/reject")), "store.not-blocked");
 }

@@ -1,8 +1,10 @@
 #include "twinstep/app/service.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "twinstep/azure/budget.h"
@@ -22,6 +24,22 @@ std::string temporary_folder() {
   return folder.empty() ? std::string("/tmp") : folder.string();
 }
 
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "unknown";
+}
+
+/// Beside the database, so that two daemons of one machine do not meet in it.
+std::string buffer_path(const config::Config& config) {
+  if (!config.telemetry.buffer_path.empty()) return config.telemetry.buffer_path;
+  constexpr std::string_view kSqlite = "sqlite:";
+  const Secret store = store_of(config);
+  const std::string_view text = store.reveal();
+  if (text.starts_with(kSqlite) && !text.ends_with(":memory:"))
+    return fmt::format("{}-telemetry", text.substr(kSqlite.size()));
+  return config.state_folder.empty() ? std::string() : config.state_folder + "/telemetry";
+}
+
 }  // namespace
 
 /// Progress of runs, for the log.
@@ -37,7 +55,7 @@ class Service::LogProgress final : public workflows::Progress {
 
 struct Service::LinkWork {
   LinkWork(const config::Config& config, const config::Link& link_in, const Remotes& remotes, store::StateFile& state,
-           store::LinkLocks& locks, Clock& clock, Rng& rng)
+           store::LinkLocks& locks, obs::EventSink* events, Clock& clock, Rng& rng)
       : link(link_in), progress(link.name), context{config,
                                                     link,
                                                     *config.find_hub(link.hub),
@@ -50,6 +68,7 @@ struct Service::LinkWork {
                                                     progress,
                                                     temporary_folder()} {
     context.locks = &locks;
+    context.events = events;
   }
   const config::Link& link;
   LogProgress progress;
@@ -86,18 +105,36 @@ Result<std::unique_ptr<Service>> Service::open(std::shared_ptr<const config::Con
     metrics.replicas(replicas);
   };
   options.tracer = &telemetry.tracer;
+  TRY(out->open_telemetry(options));
   out->figures_->listen_to(options);
   out->engine_ = std::make_unique<engine::Engine>(database, options, clock, rng);
   for (const config::Link& link : out->config_->links)
-    out->links_.emplace_back(*out->config_, link, *out->remotes_, out->state_, out->locks_, clock, rng).context.spared =
-        [store = &out->engine_->store(), &link, grace = out->config_->facade.grace, &clock](const DeviceId& id,
-                                                                                            const Call& call) {
-          return workflows::why_spared(*store, link, id, grace, clock, call);
-        };
+    out->links_
+        .emplace_back(*out->config_, link, *out->remotes_, out->state_, out->locks_, out->sinks_.get(), clock, rng)
+        .context.spared = [store = &out->engine_->store(), &link, grace = out->config_->facade.grace, &clock](
+                              const DeviceId& id, const Call& call) {
+      return workflows::why_spared(*store, link, id, grace, clock, call);
+    };
   out->scheduler_ = std::make_unique<workflows::Scheduler>(out->engine_->store(), clock, rng);
   out->add_routes(std::move(keys));
   out->add_lanes();
   return out;
+}
+
+Status Service::open_telemetry(engine::EngineOptions& ears) {
+  telemetry::TelemetryOptions options = config_->telemetry;
+  options.buffer_path = buffer_path(*config_);
+  TRY_ASSIGN(sinks_, telemetry::Telemetry::open(std::move(options), config_->ca_file, host_name(), clock_, rng_));
+  events_ = std::make_unique<EventMaker>(*config_, *sinks_, clock_);
+  notice_client_ = http::make_transport({.ca_file = config_->ca_file, .proxy = {}, .user_agent = {}});
+  notifier_ = std::make_unique<Notifier>(*config_, database_, *events_, *notice_client_, host_name(), clock_, rng_);
+  ears.on_recorded = [events = events_.get()](const store::Workflow& claim, const store::Finish& finish,
+                                              store::State state) { events->recorded(claim, finish, state); };
+  ears.on_rest = [this](const engine::LaneRest& rest) {
+    events_->rested(rest);
+    notifier_->rested(rest);
+  };
+  return {};
 }
 
 Service::LinkWork* Service::find(std::string_view link) {
@@ -127,6 +164,7 @@ void Service::add_lanes() {
                        }});
   for (const auto& [lane, links] : hubs)
     engine_->add_lane({lane, std::min(links, kMostRunHands), [this, of_link](engine::Attempt& attempt) {
+                         events_->begun(attempt.workflow());
                          return of_link(attempt, [&](workflows::LinkContext& context) {
                            return context.link.master == config::Master::kHub
                                       ? workflows::sweep_link(context, attempt, engine_->store(), runs_)
@@ -161,11 +199,16 @@ void Service::add_routes(api::KeyDeps keys) {
       },
       stopping_.get_token()};
   deps.keys = std::move(keys);
+  deps.answered = [events = events_.get()](std::string_view event, const store::Workflow& run, std::string_view by) {
+    events->answered(event, run, by);
+  };
   api::add_api_routes(router_, deps);
 }
 
 Status Service::start(const Call& call) {
   TRY(engine_->start(call));
+  sinks_->start();
+  notifier_->start([intake = intake_.get()] { return intake->counts().unknown_hubs; });
   scheduler_->start(config_->links);
   figures_->start(*engine_);
   return {};
@@ -176,6 +219,8 @@ void Service::stop() {
   if (figures_) figures_->stop();
   if (scheduler_) scheduler_->stop();
   if (engine_) engine_->stop();
+  if (notifier_) notifier_->stop();
+  if (sinks_) sinks_->stop();
 }
 
 }  // namespace twinstep::app

@@ -9,8 +9,10 @@
 #include "twinstep/api/event_intake.h"
 #include "twinstep/api/facade_routes.h"
 #include "twinstep/app/figures.h"
+#include "twinstep/app/notifier.h"
 #include "twinstep/app/services.h"
 #include "twinstep/engine/engine.h"
+#include "twinstep/telemetry/telemetry.h"
 #include "twinstep/workflows/scheduler.h"
 
 namespace twinstep::app {
@@ -37,6 +39,7 @@ class Service {
   std::vector<engine::LaneState> lanes() const { return engine_->lanes(); }
   Result<std::vector<store::Pause>> pauses(const Call& call) { return engine_->store().pauses(call); }
   api::IntakeCounts intake() const { return intake_->counts(); }
+  const telemetry::Telemetry& sinks() const { return *sinks_; }
 
  private:
   class LogProgress;
@@ -47,6 +50,7 @@ class Service {
   void add_lanes();
   void add_routes(api::KeyDeps keys);
   LinkWork* find(std::string_view link);
+  Status open_telemetry(engine::EngineOptions& options);
 
   const std::shared_ptr<const config::Config> config_;
   store::Database& database_;
@@ -58,6 +62,10 @@ class Service {
   store::RunStore runs_;
   store::LinkLocks locks_;
   workflows::HintMemory hints_;
+  std::unique_ptr<telemetry::Telemetry> sinks_;
+  std::unique_ptr<EventMaker> events_;
+  std::unique_ptr<http::Client> notice_client_;
+  std::unique_ptr<Notifier> notifier_;
   std::list<LinkWork> links_;
   std::unique_ptr<Figures> figures_;  // before the engine, whose threads tell it what they do
   std::unique_ptr<engine::Engine> engine_;

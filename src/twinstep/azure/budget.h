@@ -82,7 +82,7 @@ class HubBudget {
     SteadyTime paused_until{};
     int refusals = 0;  // in a row
   };
-  Status take(HubOperation operation, double count, const Call& call);
+  Status take(HubOperation operation, double count, const Call& given, Priority priority);
   Lane& lane(HubOperation operation) const { return *lanes_[static_cast<size_t>(operation)]; }
 
   const HubTier tier_;

@@ -8,6 +8,7 @@
 #include "twinstep/base/error.h"
 #include "twinstep/base/secret.h"
 #include "twinstep/security/seal.h"
+#include "twinstep/telemetry/options.h"
 
 /// What a user can set, typed, with the defaults beside the fields. Filled by load() from YAML and environment.
 namespace twinstep::config {
@@ -185,6 +186,8 @@ struct Config {
   Serve serve;
   Otlp otlp;
   Facade facade;
+  twinstep::telemetry::TelemetryOptions telemetry{};
+  std::vector<twinstep::telemetry::NoticeOptions> notices{};
 
   /// The links whose master is an external system on the hub of that name or another name of its address, that the
   /// façade could work for: one that says `facade: true` alone, else all that do not say false.

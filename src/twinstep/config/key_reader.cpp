@@ -44,6 +44,16 @@ std::optional<Millis> KeyReader::duration(std::string_view name) {
   return map_.duration(name);
 }
 
+std::optional<uint64_t> KeyReader::size(std::string_view name) {
+  key(name, KeyType::kSize);
+  return map_.size(name);
+}
+
+std::vector<std::string> KeyReader::texts(std::string_view name) {
+  key(name, KeyType::kTexts);
+  return map_.texts(name);
+}
+
 std::optional<Limit> KeyReader::limit(std::string_view name) {
   key(name, KeyType::kLimit);
   const auto text = map_.text(name);

@@ -23,6 +23,8 @@ class KeyReader {
   std::optional<bool> boolean(std::string_view name);
   std::optional<int64_t> integer(std::string_view name);
   std::optional<Millis> duration(std::string_view name);
+  std::optional<uint64_t> size(std::string_view name);
+  std::vector<std::string> texts(std::string_view name);
   std::optional<Limit> limit(std::string_view name);
   std::optional<size_t> choice(std::string_view name);      ///< the index in the key's choices
   std::set<size_t> choices(std::string_view name);          ///< their indexes

@@ -98,8 +98,12 @@ const Section& root_keys() {
       {.name = "serve", .type = KeyType::kSection, .description = "the daemon", .section = &serve_keys()},
       {.name = "telemetry",
        .type = KeyType::kSection,
-       .description = "what the daemon tells of itself",
+       .description = "what the daemon tells of itself, and where that goes",
        .section = &telemetry_keys()},
+      {.name = "notices",
+       .type = KeyType::kSectionList,
+       .description = "who is told when a person is needed",
+       .section = &notice_keys()},
       {.name = "facade",
        .type = KeyType::kSection,
        .description = "callers create and delete single devices of a hub by HTTP",
@@ -326,13 +330,6 @@ const Section& webhook_entra_keys() {
       {.name = "authority",
        .description = "https:// and the host that issues tokens",
        .otherwise = json::value(json::string(defaults.authority))},
-  }};
-  return section;
-}
-
-const Section& telemetry_keys() {
-  static const Section section{{
-      {.name = "otlp", .type = KeyType::kSection, .description = "traces to a collector", .section = &otlp_keys()},
   }};
   return section;
 }

@@ -19,9 +19,11 @@ enum class KeyType {
   kBoolean,
   kInteger,
   kDuration,
+  kSize,
   kLimit,
   kChoice,         ///< one of `choices`
   kChoices,        ///< some of `choices`, a list or a single one
+  kTexts,          ///< a list of texts or a single one
   kSection,        ///< a map with the keys of `section`
   kNamedSections,  ///< a map from names to such maps
   kSectionList,    ///< a list of such maps
@@ -64,6 +66,11 @@ const Section& webhook_entra_keys();
 const Section& telemetry_keys();
 const Section& otlp_keys();
 const Section& facade_keys();
+const Section& sink_webhook_keys();
+const Section& buffer_keys();
+const Section& backlog_keys();
+const Section& notice_keys();
+const Section& email_keys();
 
 /// "F1" to "S3", in the order of Tier.
 const std::vector<std::string>& tier_names();

@@ -13,6 +13,8 @@
 #include "twinstep/config/environment.h"
 #include "twinstep/config/key_reader.h"
 #include "twinstep/config/link_reader.h"
+#include "twinstep/config/telemetry_reader.h"
+#include "twinstep/telemetry/app_insights.h"
 
 extern char** environ;
 
@@ -113,12 +115,16 @@ class Loader {
       origin_["serve"] = place(path, *node);
     }
     if (const yaml::Node* node = map.section("telemetry")) {
-      KeyReader inner(*node, diagnostics, "telemetry", telemetry_keys());
-      if (const yaml::Node* otlp = inner.section("otlp")) {
-        read_otlp(*otlp, diagnostics);
-        origin_["telemetry.otlp"] = place(path, *otlp);
-      }
-      inner.finish();
+      out_.config.telemetry = read_telemetry(*node, diagnostics, lookup_, [&](const yaml::Node& otlp) {
+        read_otlp(otlp, diagnostics);
+        origin_["telemetry.otlp"] = place(path, otlp);
+      });
+      origin_["telemetry"] = place(path, *node);
+    }
+    if (const yaml::Node* notices = map.section_list("notices")) {
+      for (const yaml::Node& node : notices->items)
+        out_.config.notices.push_back(read_notice(node, diagnostics, lookup_));
+      origin_["notices"] = place(path, *notices);
     }
     if (const yaml::Node* node = map.section("facade")) {
       KeyReader inner(*node, diagnostics, "facade", facade_keys());
@@ -472,6 +478,7 @@ class Loader {
       config.facade.soft_delete = *soft;
       origin_["facade"] = "environment iotHubFacadeUseSoftDelete";
     }
+    TRY(environment_telemetry());
     if (const auto ca = environment_.get("TWINSTEP_CA_FILE"))
       set(config.ca_file, *ca, "ca_file", "environment TWINSTEP_CA_FILE");
     if (const auto store = environment_.get("TWINSTEP_STORE")) TRY(set_store(*store, "environment TWINSTEP_STORE"));
@@ -479,6 +486,19 @@ class Loader {
     if (!options_.ca_file.empty()) set(config.ca_file, options_.ca_file, "ca_file", "flag --ca-file");
     if (!options_.store.empty()) TRY(set_store(options_.store, "flag --store"));
     for (auto& warning : environment_.near_misses()) warnings_.push_back(std::move(warning));
+    return {};
+  }
+
+  /// The connection string wins over the older key alone.
+  Status environment_telemetry() {
+    for (const char* variable : {"APPINSIGHTS_INSTRUMENTATIONKEY", "APPLICATIONINSIGHTS_CONNECTION_STRING"}) {
+      const auto value = environment_.get(variable);
+      if (!value) continue;
+      auto parsed = telemetry::parse_ingestion(*value);
+      if (!parsed) return fail_within(std::move(parsed), fmt::format("environment variable {}", variable));
+      out_.config.telemetry.application_insights = Secret(*value);
+      origin_["application_insights"] = fmt::format("environment {}", variable);
+    }
     return {};
   }
 
@@ -658,6 +678,13 @@ class Loader {
                       : config.facade.soft_delete ? "on, a DELETE disables the device"
                                                   : "on",
                       origin("facade")});
+    const auto& sinks = config.telemetry;
+    const bool from_variable = origin_.contains("application_insights");
+    values.push_back({"telemetry.application_insights", sinks.application_insights.empty() ? "none" : "***",
+                      origin(from_variable ? "application_insights" : "telemetry")});
+    values.push_back({"telemetry.file", sinks.file.empty() ? "none" : sinks.file, origin("telemetry")});
+    values.push_back({"telemetry.webhooks", fmt::format("{}", sinks.webhooks.size()), origin("telemetry")});
+    values.push_back({"notices", fmt::format("{}", config.notices.size()), origin("notices")});
     values.push_back({"storage",
                       !config.storage ? "none: no jobs, queries and bulk calls instead"
                       : config.storage->entra

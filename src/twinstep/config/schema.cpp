@@ -24,8 +24,14 @@ json::object type_schema(const Key& key) {
       return {{"type", "integer"}, {"minimum", key.least}, {"maximum", key.most}};
     case KeyType::kDuration:
       return reference("duration");
+    case KeyType::kSize:
+      return reference("size");
     case KeyType::kLimit:
       return reference("limit");
+    case KeyType::kTexts: {
+      const json::object one{{"type", "string"}};
+      return {{"anyOf", {one, {{"type", "array"}, {"items", one}}}}};
+    }
     case KeyType::kChoice:
       return {{"enum", names(key.choices)}};
     case KeyType::kChoices: {
@@ -83,6 +89,7 @@ std::string json_schema() {
   schema["$defs"] =
       json::object{{"secret", {{"type", "string"}, {"description", "env:NAME, file:/path, or the value itself"}}},
                    {"duration", {{"type", "string"}, {"pattern", "^[0-9]+ *(ms|s|m|min|h|d)$"}}},
+                   {"size", {{"type", "string"}, {"pattern", "^[0-9]+ *(B|KiB|MiB|GiB|KB|MB|GB)$"}}},
                    {"limit",
                     {{"type", {"string", "integer"}},
                      {"minimum", 0},

@@ -115,17 +115,20 @@ Result<azure::Job> JobRunner::wait(const JobId& id, bool import, const Call& cal
       seen = *job;
       context_.progress.counted(what, static_cast<uint64_t>(std::clamp(job->progress, 0, 100)), 100);
       if (job->state == azure::JobState::kCompleted) return job;
-      if (azure::is_final(job->state))
+      if (azure::is_final(job->state)) {
+        if (context_.watch) context_.watch->job_failed(id);
         return fail(ErrorKind::kUnavailable, "hub.job-failed",
                     fmt::format("hub {}: the {} ended as {}: {}", context_.link.hub, what,
                                 job->state == azure::JobState::kCancelled ? "cancelled" : "failed",
                                 job->failure_reason.empty() ? "the hub gives no reason" : job->failure_reason));
+      }
       if (context_.watch) context_.watch->job_not_complete(*job);
     } else if (!job.error().transient()) {
       return job;
     }
     if (clock.steady_now() - start > limit) {
       (void)context_.hub.cancel_job(id, call.sooner(clock.steady_now() + std::chrono::seconds{60}));
+      if (context_.watch) context_.watch->job_failed(id);
       return not_in_time(seen, import, call);
     }
     if (!clock.sleep_for(pause, call.stop)) {

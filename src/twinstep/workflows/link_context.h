@@ -6,6 +6,7 @@
 #include "twinstep/azure/blob_client.h"
 #include "twinstep/azure/iothub_client.h"
 #include "twinstep/config/config.h"
+#include "twinstep/obs/event.h"
 #include "twinstep/plan/snapshot.h"
 #include "twinstep/providers/external_registry.h"
 #include "twinstep/store/link_lock.h"
@@ -25,9 +26,14 @@ class RunWatch {
   virtual bool leaving() const = 0;
   /// A job was looked at and is not complete.
   virtual void job_not_complete(const azure::Job& job) = 0;
+  /// A job failed, or was not done in time.
+  virtual void job_failed(const JobId& job) = 0;
   /// Keeps what became of these devices, in place of the state file's journal. Errors  those of the store.
   virtual Status record(const std::vector<store::JournalEntry>& entries) = 0;
 };
+
+/// How events and people call a hub: the first part of its host name, or its name here when it is no Azure host.
+std::string hub_label(const config::Hub& hub);
 
 /// Everything that work on one link needs. All references outlive the work.
 struct LinkContext {
@@ -46,6 +52,7 @@ struct LinkContext {
   RunWatch* watch = nullptr;
   /// Why a device must not be deleted or disabled yet; an empty text = it may. Errors  those of the store.
   std::function<Result<std::string>(const DeviceId&, const Call&)> spared{};
+  obs::EventSink* events = nullptr;  ///< null: nobody wants to know
 };
 
 }  // namespace twinstep::workflows

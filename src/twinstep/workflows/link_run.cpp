@@ -98,7 +98,7 @@ Result<plan::PlanReader> stored_plan(LinkContext& context, store::RunStore& runs
 class Run final : public ClaimWatch {
  public:
   Run(const LinkContext& context, engine::Attempt& attempt, store::RunStore& runs)
-      : ClaimWatch(attempt, context.clock), context_(context), runs_(runs), id_(attempt.workflow().id) {
+      : ClaimWatch(attempt, context), context_(context), runs_(runs), id_(attempt.workflow().id) {
     context_.watch = this;
   }
 
@@ -113,7 +113,9 @@ class Run final : public ClaimWatch {
     std::vector<store::DeviceOutcome> outcomes;
     for (const store::JournalEntry& one : entries) outcomes.push_back({one.device, one.op, one.outcome, one.reason});
     // Without a stop token: what was done to the hub should be known before the process ends.
-    return runs_.record(id_, outcomes, {context_.clock.steady_now() + kStoreTime, {}});
+    TRY(runs_.record(id_, outcomes, {context_.clock.steady_now() + kStoreTime, {}}));
+    tell_of(outcomes);
+    return {};
   }
 
  private:
@@ -125,6 +127,18 @@ class Run final : public ClaimWatch {
     bool approved = false;
     bool resumed = false;  // some of it may be done
   };
+
+  /// An event for every device that was made or deleted in the hub.
+  void tell_of(const std::vector<store::DeviceOutcome>& outcomes) const {
+    if (!tells()) return;
+    for (const store::DeviceOutcome& one : outcomes) {
+      const bool made = one.op == plan::to_string(Op::kCreate);
+      if (one.outcome != "done" || (!made && one.op != plan::to_string(Op::kDelete))) continue;
+      obs::Event event = about(made ? "IoTHubDeviceCreated" : "IoTHubDeviceDeleted");
+      event.properties.emplace_back("deviceId", one.device.value);
+      emit(event);
+    }
+  }
 
   Finish stopped() { return leaving() ? left_to_another() : cancel(); }
   Finish left_to_another() { return attempt_.again(Millis{0}, "left to another process"); }
@@ -256,7 +270,9 @@ class Run final : public ClaimWatch {
     std::vector<store::DeviceOutcome> outcomes;
     const auto flush = [&]() -> Status {
       if (outcomes.empty()) return {};
-      return runs_.record(id_, std::exchange(outcomes, {}), call_);
+      TRY(runs_.record(id_, outcomes, call_));
+      tell_of(std::exchange(outcomes, {}));
+      return {};
     };
     TRY(done_before(*work.stored, changes_of(*work.fresh, {}))([&](const plan::Change& change) -> Status {
       // Where deletes are withheld now, it is not known whether they were made.
@@ -328,10 +344,7 @@ class Run final : public ClaimWatch {
     if (call_.stop.stop_requested()) return stopped();
     if (error.code == "store.lease-lost" || error.code == "call.not-ours") return left_to_another();
     if (error.code == "link.busy") return attempt_.again(kLockWait, error.what);
-    if (error.code == "hub.job-timeout" || error.code == "hub.job-failed") {
-      attempt_.note("IoTHubJobFailed", error.what);
-      return attempt_.failed(error.what, "IoTHubJobFailed");
-    }
+    if (error.code == "hub.job-timeout" || error.code == "hub.job-failed") return job_trouble(error);
     if (error.transient() || error.kind == ErrorKind::kCancelled) {
       if (auto again = attempt_.retry(kRunRetry, error, error.what)) return std::move(*again);
       return attempt_.failed("given up after many tries: " + error.what, error.code);

@@ -16,6 +16,22 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
+/// Keeps what a run tells the event sink.
+class Heard final : public obs::EventSink {
+ public:
+  void emit(const obs::Event& event) noexcept override {
+    events.emplace_back(event.name,
+                        std::map<std::string, std::string>(event.properties.begin(), event.properties.end()));
+  }
+  /// The properties of the first one of that name.
+  std::optional<std::map<std::string, std::string>> of(std::string_view name) const {
+    for (const auto& [one, properties] : events)
+      if (one == name) return properties;
+    return {};
+  }
+  std::vector<std::pair<std::string, std::map<std::string, std::string>>> events;
+};
+
 class LinkRun : public testing::Test, public RunWorld {
  protected:
   /// One device to create, one to update, `gone` to delete.
@@ -46,6 +62,20 @@ TEST_F(LinkRun, WithNothingToDoEndsAtOnceAndRemembersTheSizes) {
   std::string plan;
   ASSERT_TRUE(runs->read_plan(run.id, [&](std::string_view piece) -> Status { return plan += piece, Status{}; }, {}));
   EXPECT_THAT(plan, HasSubstr(plan_of(run.id)));
+}
+
+TEST_F(LinkRun, TellsOfEveryDeviceThatItMadeOrDeletedOnce) {
+  some_differences();
+  Heard heard;
+  hub_config.name = "fake";
+  context->events = &heard;
+  const auto run = start();
+  EXPECT_EQ(settle(run.id).state, State::kDone);
+  ASSERT_EQ(heard.events.size(), 2u);
+  const std::map<std::string, std::string> made{
+      {"deviceId", "new"}, {"iothubname", "fake"}, {"link", "one"}, {"run", run.id.value}};
+  EXPECT_EQ(heard.of("IoTHubDeviceCreated"), made);
+  EXPECT_EQ(heard.of("IoTHubDeviceDeleted")->at("deviceId"), "gone-0");
 }
 
 TEST_F(LinkRun, MakesTheHubEqualAndTellsWhatBecameOfEachDevice) {
@@ -373,6 +403,9 @@ TEST_F(LinkRunWithStorage, APersonsCancelEndsItsJobToo) {
 }
 
 TEST_F(LinkRunWithStorage, WhoseImportIsNotDoneInTimeFailsAndSaysWhatAHubOfThisSizeNeeds) {
+  Heard heard;
+  hub_config.name = "fake";
+  context->events = &heard;
   some_differences();
   for (int i = 0; i < 498; ++i) external.devices["d" + std::to_string(i)] = "1";
   hub.on_look = [&] { hub.looks_to_end = hub.fake.job_list.back().is_import ? INT_MAX : 1; };
@@ -388,6 +421,9 @@ TEST_F(LinkRunWithStorage, WhoseImportIsNotDoneInTimeFailsAndSaysWhatAHubOfThisS
   EXPECT_TRUE(blobs.containers.empty());
   const auto lines = history(run.id);
   EXPECT_THAT(lines, Contains(StartsWith("IoTHubJobFailed hub fake: the import job was not done")));
+  ASSERT_TRUE(heard.of("IoTHubJobFailed"));
+  EXPECT_EQ(heard.of("IoTHubJobFailed")->at("iotHubJobId"), "job-2");
+  EXPECT_EQ(heard.of("IoTHubJobCheckNotComplete")->at("iothubname"), "fake");
   EXPECT_THAT(lines, Contains(StartsWith("IoTHubJobCheckNotComplete import job job-2: looked at ")));
 }
 

@@ -1,6 +1,11 @@
+#include "twinstep/workflows/link_context.h"
 #include "twinstep/workflows/link_run.h"
 
 namespace twinstep::workflows {
+
+std::string hub_label(const config::Hub& hub) {
+  return hub.host.find(".azure-devices") == std::string::npos ? hub.name : hub.host.substr(0, hub.host.find('.'));
+}
 
 std::string run_lane(std::string_view hub) { return fmt::format("run/{}", hub); }
 

@@ -32,7 +32,7 @@ class SweepRun final : public ClaimWatch {
  public:
   SweepRun(const LinkContext& context, engine::Attempt& attempt, store::WorkflowStore& store,
            const RecordOutcomes& record)
-      : ClaimWatch(attempt, context.clock), context_(context), store_(store), record_(record) {
+      : ClaimWatch(attempt, context), context_(context), store_(store), record_(record) {
     context_.watch = this;
   }
 
@@ -263,10 +263,7 @@ class SweepRun final : public ClaimWatch {
     // Another claim goes on, also with the hub's job, unless a person ends it.
     if (call_.stop.stop_requested()) return leaving() ? left_to_another() : cancel();
     if (error.code == "store.lease-lost" || error.code == "call.not-ours") return left_to_another();
-    if (error.code == "hub.job-timeout" || error.code == "hub.job-failed") {
-      attempt_.note("IoTHubJobFailed", error.what);
-      return attempt_.failed(error.what, "IoTHubJobFailed");
-    }
+    if (error.code == "hub.job-timeout" || error.code == "hub.job-failed") return job_trouble(error);
     if (!error.transient()) return attempt_.failed(error.what, error.code);
     if (auto again = attempt_.retry(kRetry, error, error.what)) return std::move(*again);
     return attempt_.failed(fmt::format("given up after {} tries: {}", attempt_.workflow().attempt + 1, error.what),
