@@ -71,10 +71,10 @@ TEST_F(FacadeRoutes, ADeviceIsMadeWithTheBodyAsItsTagsAndTheMarkOfTheLink) {
   EXPECT_EQ(body.at("status"), "enabled");
   EXPECT_EQ(body.at("link"), "default");
   EXPECT_EQ(json::write(body.at("tags")), R"({"site":{"floor":3,"on":true},"note":"é"})");
-  const auto& made = fake_hub.devices.at("dev-1");
-  EXPECT_TRUE(made.enabled);
-  EXPECT_EQ(made.tags.at("site").at("floor"), 3);
-  EXPECT_EQ(made.tags.at("twinstep").at("link"), "default");
+  const auto& there = fake_hub.devices.at("dev-1");
+  EXPECT_TRUE(there.enabled);
+  EXPECT_EQ(there.tags.at("site").at("floor"), 3);
+  EXPECT_EQ(there.tags.at("twinstep").at("link"), "default");
 }
 
 TEST_F(FacadeRoutes, AnEmptyBodyMeansNoTagsAndTheHubMayBeLeftOut) {
@@ -308,8 +308,8 @@ TEST_F(FacadeRoutes, WhoMayNotTouchADeviceLearnsNothingOfIt) {
   who.hubs = {"contoso"};
   who.ids = {"lora-*"};
   who.actions = {DeviceAction::kCreate, DeviceAction::kRead};
-  KeyGate gate(who);
-  caller = &gate;
+  KeyGate restricted(who);
+  caller = &restricted;
   const int asked = fake_hub.requests;
   for (const char* method : {"GET", "POST", "DELETE"}) {
     const auto there = send(method, "/api/devices/contoso/secret-1", method == std::string("POST") ? R"({"a":1})" : "");
@@ -462,8 +462,8 @@ TEST_F(FacadeRoutes, ABatchThatTheBudgetAllowsInPartSaysWhichDevicesMustComeAgai
 
 TEST_F(FacadeRoutes, ALostAnswerOfTheHubIsFoundOutByLooking) {
   fake_hub.after_write = [] { return fail(ErrorKind::kTimeout, "http.timeout", "no answer"); };
-  const auto made = create("dev-1", R"({"a":1})");
-  EXPECT_EQ(made.status, 201);
+  const auto lost = create("dev-1", R"({"a":1})");
+  EXPECT_EQ(lost.status, 201);
   EXPECT_EQ(history("dev-1"), std::vector<std::string>{"IoTHubDeviceCreated"});
   fake_hub.bulk_answer_lost = true;
   const auto batch = post("/api/v1/devices/contoso:batch", R"({"operations":[{"op":"create","id":"dev-2"}]})");
@@ -572,8 +572,8 @@ TEST_F(FacadeRoutes, AnswersThatMayPassAreNotKeptAndCallersDoNotShareKeys) {
   EXPECT_EQ(create("dev-1", {}, {key("one")}).status, 201);
   Principal who = Principal::everything("other");
   who.key_id = "k2";
-  KeyGate gate(who);
-  caller = &gate;
+  KeyGate restricted(who);
+  caller = &restricted;
   const auto mine = create("dev-1", {}, {key("one")});
   EXPECT_EQ(mine.status, 200) << "done for this caller, not replayed from another";
   EXPECT_EQ(header(mine, "Idempotent-Replayed"), "");
