@@ -47,8 +47,10 @@ class FacadeRoutes : public ApiFixture {
   }
   std::vector<std::string> history(std::string_view id) {
     std::vector<std::string> out;
-    for (const auto& task : records(id))
-      for (const auto& line : store.history(task.id, {}).value()) out.push_back(line.what);
+    for (const auto& task : records(id)) {
+      const auto lines = store.history(task.id, {}).value();
+      for (const auto& line : lines) out.push_back(line.what);
+    }
     return out;
   }
   /// A device that somebody else made.

@@ -659,7 +659,8 @@ TEST_P(WorkflowContract, AWorkflowKeepsTheTraceOfWhoAskedForItAndTakesThatOfANew
 TEST_P(WorkflowContract, LanesAreCountedByStateAndTellHowLongTheirFirstHasBeenDue) {
   const auto count = [&] {
     std::map<std::pair<std::string, State>, LaneCount> out;
-    for (LaneCount& one : count_lanes(*database, call).value()) out[{one.lane, one.state}] = one;
+    const auto counted = count_lanes(*database, call).value();
+    for (const LaneCount& one : counted) out[{one.lane, one.state}] = one;
     return out;
   };
   EXPECT_TRUE(count().empty());
