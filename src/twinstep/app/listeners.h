@@ -10,8 +10,8 @@ namespace twinstep::app {
 /// What raise_open_files() gives on a system that knows no limit.
 constexpr int kManyFiles = 1'000'000;
 
-/// The one that strangers may reach: limits as configured. Of the process's open files connections take so many that the
-/// store and the remotes keep what they need.
+/// The one that strangers may reach: limits as configured. Of the process's open files connections take so many that
+/// the store and the remotes keep what they need.
 http::ServerOptions public_options(const config::Serve& serve, const config::ListenAddress& where,
                                    int open_files = kManyFiles);
 
