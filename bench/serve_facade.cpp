@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "event_texts.h"
 #include "load_client.h"
 #include "scenarios.h"
 #include "serve_rows.h"

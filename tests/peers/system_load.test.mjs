@@ -30,7 +30,7 @@ describe('load', () => {
     const key = (await s.runs(0, ['key', 'create', '--name', 'grid', '--scope', 'events'])).stdout.trim();
     const reader = (await s.runs(0, ['key', 'create', '--name', 'reader', '--scope', 'read'])).stdout.trim();
     const read = (path) => fetch(daemon.address + path, { headers: { 'x-functions-key': reader } });
-    await until('keys are known', async () => (await read('/api/v1/links')).status === 200);
+    await until('keys are known', async () => (await fetch(`${daemon.address}/api/v1/links`)).status === 401 && (await read('/api/v1/links')).status === 200);
 
     const event = `string.format('[{"id":"e-%d","eventType":"Microsoft.Devices.DeviceDeleted","eventTime":"2026-08-20T22:05:31Z","topic":"/IOTHUBS/EXAMPLEHUB",` +
       `"subject":"devices/d-%d","data":{"hubName":"examplehub","deviceId":"d-%d"}}]', n, n, n)`;

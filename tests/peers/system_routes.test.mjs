@@ -30,13 +30,14 @@ const bodies = ['', '{}', '[]', 'null', '{', '{"all":true}', '{"filter":{}}', '{
 /// Sends bytes, gives what comes back; null when the daemon closed without an answer.
 function raw(port, bytes) {
   return new Promise((resolve, reject) => {
-    const socket = createConnection(port, '127.0.0.1');
+    const socket = createConnection({ port, host: '127.0.0.1', allowHalfOpen: true });
     let answer = '';
     socket.setTimeout(15_000, () => { socket.destroy(); reject(new Error(`no answer within 15 s to ${JSON.stringify(bytes.slice(0, 300))}`)); });
     socket.on('data', (data) => { answer += data.toString('latin1'); });
     socket.on('error', () => resolve(answer || null));
+    socket.on('end', () => socket.destroy());
     socket.on('close', () => resolve(answer || null));
-    socket.write(Buffer.from(bytes, 'latin1'));
+    socket.end(Buffer.from(bytes, 'latin1'));  // whoever announced more than that sends no more
   });
 }
 const statusOf = (answer) => Number(/^HTTP\/1\.[01] (\d{3})/.exec(answer)?.[1]);
@@ -74,9 +75,9 @@ const bearer = (key) => ({ authorization: `Bearer ${key}` });
 async function createKey(s, name, ...more) {
   return (await s.runs(0, ['key', 'create', '--name', name, ...more])).stdout.trim();
 }
-/// Until the running daemon knows the key.
-const known = (daemon, path, key, status = 200) =>
-  until(`${path} answers ${status}`, async () => (await fetch(daemon.address + path, { headers: bearer(key) })).status === status, 15);
+/// Until the running daemon knows the keys: it asks for one, and takes this one, which was made last.
+const known = (daemon, path, key) => until('keys are known', async () => (await fetch(daemon.address + path)).status === 401
+  && (await fetch(daemon.address + path, { headers: bearer(key) })).status === 200, 15);
 
 describe('routes', { concurrency: 2 }, () => {
   scene('no request, with whatever key, ends in a crash or an internal error', ['--devices', '20', '--time-factor', '60', '--no-throttle'], async (s, t) => {
@@ -85,7 +86,6 @@ describe('routes', { concurrency: 2 }, () => {
     t.after(daemon.stop);
     const all = await createKey(s, 'all', '--scope', 'events,facade,read,operate,admin');
     const reader = await createKey(s, 'reader', '--scope', 'read');
-    await known(daemon, '/api/v1/links', all);
     await known(daemon, '/api/v1/links', reader);
     const description = await (await fetch(`${daemon.address}/openapi.json`, { headers: bearer(reader) })).json();
     const routes = ['/healthz', '/readyz', '/metrics', '/loglevel'].map((path) => ({ path, method: 'GET' }));
@@ -152,14 +152,14 @@ describe('routes', { concurrency: 2 }, () => {
     const send = (method, target) => raw(daemon.port, `${method} ${target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
     const legal = "AZaz09-:.+%_#*?!(),=@;$'";
     const longest = legal.repeat(6).slice(0, 128);
-    for (const id of [longest, '..', '.', '%2F', 'a%2Fb', 'a+b', '%25', "it's", 'a;b', 'a#b', 'a?b']) {
+    for (const id of [longest, '...', '%2F', 'a%2Fb', 'a+b', '%25', "it's", 'a;b', 'a#b', 'a?b']) {
       const answer = await send('POST', `/api/devices/default/${encodeURIComponent(id).replace(/[.!'()*]/g, (c) => '%' + c.charCodeAt(0).toString(16))}`);
       assert.equal(statusOf(answer), 201, `${id}: ${answer}`);
       assert.deepEqual(await s.ids(), [id]);
       await s.removeDevice(encodeURIComponent(id));
       assert.deepEqual(await s.ids(), []);
     }
-    for (const path of ['a%2Fb', '%2e%2e%2fx', 'a%00b', '%', '%zz', 'a%2', 'a%20b', '%C3%A9', 'x'.repeat(129), '%0d%0a', 'a%5Cb', '%7B%7D', 'a/b', 'a/..', '../a', './a', 'a/../b', '']) {
+    for (const path of ['%2e', '%2e%2e', 'a%2Fb', '%2e%2e%2fx', 'a%00b', '%', '%zz', 'a%2', 'a%20b', '%C3%A9', 'x'.repeat(129), '%0d%0a', 'a%5Cb', '%7B%7D', 'a/b', 'a/..', '../a', './a', 'a/../b', '']) {
       const answer = await send('POST', `/api/devices/default/${path}`);
       assert.match(String(statusOf(answer)), /^40[0-9]$/, `${path}: ${answer}`);
       assert.deepEqual(await s.ids(), [], path);

@@ -157,7 +157,8 @@ Status check_path(std::string_view path) {
   for (size_t i = 0; i < path.size(); ++i) {
     if (path[i] == '%' && !(hex(i + 1) && hex(i + 2)))
       return fail(ErrorKind::kInvalid, "facade.bad-path", "the path holds a '%' that begins no escape; write '%25'");
-    if (path[i] == '/' && i + 1 < path.size() && path[i + 1] == '/')
+    // A script whose variable for the hub or the device is empty must not reach another one.
+    if (path[i] == '/' && (i + 1 == path.size() || path[i + 1] == '/'))
       return fail(ErrorKind::kInvalid, "facade.bad-path", "the path holds an empty part");
   }
   return {};

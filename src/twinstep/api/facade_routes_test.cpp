@@ -249,6 +249,8 @@ TEST_F(FacadeRoutes, APathLeadsToExactlyTheNamedDeviceOrNowhere) {
     EXPECT_EQ(create(bad).status, 400) << bad;
   EXPECT_EQ(create(std::string(129, 'a')).status, 400);
   EXPECT_EQ(post("/api/devices//contoso/x").status, 400);
+  EXPECT_EQ(post("/api/devices//x").status, 400) << "not the default hub's";
+  EXPECT_EQ(post("/api/devices/contoso/").status, 400) << "not a device named as the hub";
   EXPECT_EQ(post("/api/devices/contoso/a/b").status, 404);
   EXPECT_EQ(post("/api/devices/../contoso/x").status, 404);
   EXPECT_EQ(create("%252e%252e").status, 201) << "decoded once: the device %2e%2e";
