@@ -22,6 +22,7 @@ class PostgresSubject final : public Subject {
                 "UPDATE run_outcome SET at = at - $1", "UPDATE ledger SET updated = updated - $1",
                 "UPDATE pause SET until = until - $1, since = since - $1",
                 "UPDATE link_lock SET until = until - $1, since = since - $1",
+                "UPDATE answer SET at = at - $1, held = held - $1",
                 "UPDATE notice SET since = since - $1, due = due - $1"})
             TRY(transaction.run(sql, {by}));
           return {};

@@ -153,7 +153,7 @@ describe('TLS', { concurrency: 2 }, () => {
     const daemon = await serveTls(s, t, pair);
     const got = await new Promise((resolve) => {
       let text = '';
-      const socket = createConnection(daemon.port, '127.0.0.1', () => socket.write('GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n'));
+      const socket = createConnection(daemon.port, '127.0.0.1', () => socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'));
       socket.on('data', (data) => { text += data; });
       socket.on('error', () => {});
       socket.on('close', () => resolve(text));
@@ -256,7 +256,7 @@ describe('TLS', { concurrency: 2 }, () => {
     t.after(daemon.stop);
     const open = (localAddress) => new Promise((resolve) => {
       let text = '';
-      const socket = createConnection({ port: daemon.port, host: '127.0.0.1', localAddress }, () => socket.write('GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n'));
+      const socket = createConnection({ port: daemon.port, host: '127.0.0.1', localAddress }, () => socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'));
       t.after(() => socket.destroy());
       socket.on('data', (data) => { text += data; if (text.includes('\r\n\r\n')) resolve(text.slice(0, 12)); });
       socket.on('error', () => {});
