@@ -229,6 +229,25 @@ describe('store', { concurrency: 3 }, () => {
     assert.equal(sql(path, 'PRAGMA integrity_check'), 'ok');
   });
 
+  scene('other programs that open and close the file beside the daemon take nothing from it', empty, async (s, t) => {
+    let daemon = await s.serve();
+    t.after(() => daemon.stop?.('SIGKILL'));
+    const file = s.variables.TWINSTEP_STORE.replace('sqlite:', '');
+    const others = [() => s.runs(0, ['key', 'list']), () => execFileSync('sqlite3', [file, 'SELECT count(*) FROM workflow']), () => execFileSync('sqlite3', [file, `.backup ${file}.copy`])];
+    let posted = 0;
+    for (let round = 0; round < 2; ++round)
+      for (const other of others) {
+        assert.equal((await postEvent(daemon, `beside-${posted++}`)).status, 200);
+        await other();
+        assert.ok(existsSync(`${file}-wal`), 'the log of the daemon is still there');
+        assert.equal((await postEvent(daemon, `beside-${posted++}`)).status, 200);
+      }
+    await daemon.stop('SIGKILL');
+    daemon = await s.serve();
+    for (let n = 0; n < posted; ++n)
+      assert.equal((await (await postEvent(daemon, `beside-${n}`)).json()).known, 1, `event ${n} was answered 200 and is not known any more`);
+  });
+
   scene('a database that fails over to its standby loses nothing that was answered 200', empty, async (s, t) => {
     const primary = await startPostgres(['-c', 'wal_level=replica', '-c', 'hot_standby=on', '-c', 'synchronous_standby_names=*']);
     t.after(primary.stop);

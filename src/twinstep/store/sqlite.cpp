@@ -142,9 +142,14 @@ Result<Sqlite> Sqlite::open(const std::string& path) {
     if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty())
       std::filesystem::create_directories(folder, error);
     if (error) return cannot(fmt::format("its folder cannot be made: {}", error.message()));
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) return cannot(std::strerror(errno));
-    ::close(fd);
+    // A new file is for its owner's eyes. One that is there must not be opened here: closing any descriptor of it would
+    // end the locks that this process's other connections have, and the next program that closes the file would then
+    // remove the log from under them (sqlite.org/howtocorrupt.html, 2.2).
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+      ::close(fd);
+    else if (errno != EEXIST || ::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) != 0)
+      return cannot(std::strerror(errno));
   }
   sqlite3* raw = nullptr;
   const int opened = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
