@@ -21,22 +21,10 @@ constexpr Millis kBatchPatience{60'000};
 constexpr size_t kMostBody = 64 * 1024;  // IoT Hub takes 8 KB of names and values; escapes and blanks come on top
 constexpr size_t kMostItems = 100;       // of a bulk call
 
-std::string_view verb(DeviceAction action) {
-  switch (action) {
-    case DeviceAction::kCreate:
-      return "create";
-    case DeviceAction::kDelete:
-      return "delete";
-    case DeviceAction::kRead:
-      break;
-  }
-  return "read";
-}
-
 /// The same whether the device exists or not, and whether the hub does.
 Error not_allowed(DeviceAction action) {
   return {.kind = ErrorKind::kDenied,
-          .what = fmt::format("this key may not {} a device of that id in that hub", verb(action)),
+          .what = fmt::format("this key may not {} a device of that id in that hub", to_string(action)),
           .code = "facade.not-allowed"};
 }
 

@@ -327,6 +327,33 @@ TEST_F(EngineTest, ARestingLaneTriesOneAndGoesOnWhenThatOneSucceeds) {
   EXPECT_EQ(told, (std::vector<std::string>{"lane rests: 401!", "lane works"}));
 }
 
+TEST_F(EngineTest, ALaneThatRestsForPatienceStillRaisesTheAlarmWhenItIsRefusedNext) {
+  std::atomic<int> tries = 0;
+  with(
+      [&](Attempt& attempt) {
+        const int which = ++tries;
+        if (which > 3) return attempt.done("");
+        attempt.rest_lane(Millis{60'000}, which == 1 ? "429" : "401", which > 1);
+        return attempt.again(Millis{0}, "waits");
+      },
+      1);
+  const auto id = start("device/a");
+  for (int rest = 1; rest <= 3; ++rest) {
+    const auto rests = [&] {
+      const auto pauses = engine->store().pauses(call).value();
+      return !pauses.empty() && pauses[0].tries == 1 && tries == rest;
+    };
+    while (!rests()) std::this_thread::yield();
+    ASSERT_TRUE(engine->store().resume("lane", call));  // as time would
+  }
+  wait_for(id, State::kDone);
+  engine->stop();
+  std::vector<std::string> told;
+  for (const std::string& one : recorded)
+    if (one.starts_with("lane")) told.push_back(one);
+  EXPECT_EQ(told, (std::vector<std::string>{"lane rests: 429", "lane rests: 401!", "lane works"}));
+}
+
 TEST_F(EngineTest, WhatADeadProcessLeftIsTakenOver) {
   {
     store::WorkflowStore other(*database);

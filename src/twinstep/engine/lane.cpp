@@ -231,18 +231,21 @@ void Lane::settle_rest(const std::optional<Attempt::Rest>& rest, SteadyTime clai
   if (rest) {
     Millis span = rest->span;
     int before = 0;
+    bool alarm = false;
     {
       std::scoped_lock lock(mutex_);
       // What was at work when the rest began meets the same refusal: that is no second one.
       if (rests_ > 0 && claimed < rested_) return;
       before = rests_++;
       rested_ = clock_.steady_now();
+      // A lane that rests because it was asked to slow down may meet a refusal next that a person has to mend.
+      alarm = rest->alarm && !alarmed_;
+      alarmed_ = alarmed_ || alarm;
     }
     for (int i = 0; i < before && span < kLongestRest; ++i) span = std::min(span * 2, kLongestRest);
-    const bool alarm = rest->alarm && before == 0;
     spdlog::log(alarm ? spdlog::level::err : spdlog::level::info, "lane.{} lane={} for=\"{}\" reason=\"{}\"",
-                before == 0 ? "rests" : "rests_on", options_.name, format_duration(span), rest->reason);
-    if (engine_.on_rest && before == 0) engine_.on_rest({options_.name, true, alarm, rest->reason, span});
+                before == 0 || alarm ? "rests" : "rests_on", options_.name, format_duration(span), rest->reason);
+    if (engine_.on_rest && (before == 0 || alarm)) engine_.on_rest({options_.name, true, alarm, rest->reason, span});
     const Call call{clock_.steady_now() + kStoreTime, {}};
     if (auto paused = store_.pause(options_.name, span, rest->reason, call); !paused)
       spdlog::warn("lane.pause_not_kept lane={} reason=\"{}\"", options_.name, paused.error().what);
@@ -253,6 +256,7 @@ void Lane::settle_rest(const std::optional<Attempt::Rest>& rest, SteadyTime clai
     std::scoped_lock lock(mutex_);
     if (rests_ == 0) return;
     rests_ = 0;
+    alarmed_ = false;
     hinted_ = true;
   }
   changed_.notify_all();

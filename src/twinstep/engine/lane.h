@@ -58,11 +58,12 @@ class Lane {
   mutable std::mutex mutex_;  // guards all below but the threads
   std::condition_variable_any changed_;
   std::deque<Job> queue_;
-  int free_ = 0;         // workers without work, minus what is queued for them
-  bool hinted_ = true;   // look at once
-  bool closed_ = false;  // no more work comes
-  int rests_ = 0;        // in a row; while not 0, one workflow at a time finds out whether all may go on
-  SteadyTime rested_{};  // when the last one began
+  int free_ = 0;          // workers without work, minus what is queued for them
+  bool hinted_ = true;    // look at once
+  bool closed_ = false;   // no more work comes
+  int rests_ = 0;         // in a row; while not 0, one workflow at a time finds out whether all may go on
+  bool alarmed_ = false;  // a person was told since it last worked
+  SteadyTime rested_{};   // when the last one began
   std::string trouble_;
   std::jthread claimer_;
   std::vector<std::jthread> workers_;
