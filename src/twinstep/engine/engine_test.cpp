@@ -86,12 +86,12 @@ class EngineTest : public testing::Test {
   }
 
   Rng rng{1};
-  std::unique_ptr<store::Database> database;
-  std::optional<Engine> engine;
   Call call;
   std::mutex mutex;  // guards what the works of a test share
   std::condition_variable changed;
   std::vector<std::string> recorded;  // what the engine told
+  std::unique_ptr<store::Database> database;
+  std::optional<Engine> engine;  // goes first: its threads use all of the above
 };
 
 TEST_F(EngineTest, AClaimIsASpanOfTheTraceThatItWasStartedInAndItsLinesNameIt) {
