@@ -232,6 +232,9 @@ describe('store', { concurrency: 3 }, () => {
   scene('other programs that open and close the file beside the daemon take nothing from it', empty, async (s, t) => {
     let daemon = await s.serve();
     t.after(() => daemon.stop?.('SIGKILL'));
+    // A file that is there when the daemon starts, as after a crash.
+    await daemon.stop('SIGKILL');
+    daemon = await s.serve();
     const file = s.variables.TWINSTEP_STORE.replace('sqlite:', '');
     const others = [() => s.runs(0, ['key', 'list']), () => execFileSync('sqlite3', [file, 'SELECT count(*) FROM workflow']), () => execFileSync('sqlite3', [file, `.backup ${file}.copy`])];
     let posted = 0;
