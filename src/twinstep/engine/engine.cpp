@@ -32,6 +32,19 @@ struct Engine::Impl {
     return {};
   }
 
+  /// Nobody worked on them when they ended, so it is told here.
+  void expire_blocked(const Call& call) {
+    const auto expired = store.expire_blocked(call);
+    if (!expired) return;
+    for (const store::Workflow& one : *expired) {
+      spdlog::warn("runs.expired run={} key={} reason=\"{}\"", one.id.value, one.key, one.status);
+      store::Finish finish;
+      finish.state = one.state;
+      finish.status = one.status;
+      if (options.on_recorded) options.on_recorded(one, finish, one.state);
+    }
+  }
+
   void keep_house(std::stop_token stop) {
     const Millis every = std::min(options.lease / 3, kHouseEvery);
     SteadyTime purge_at = clock.steady_now() + every;
@@ -40,8 +53,7 @@ struct Engine::Impl {
       (void)count_replicas(call);  // while the store is away nobody can tell, and the share stays
       if (const auto rescued = store.rescue(call); rescued && *rescued > 0)
         spdlog::warn("workflows.rescued count={} reason=\"the leases of their owners ran out\"", *rescued);
-      if (const auto expired = store.expire_blocked(call); expired && *expired > 0)
-        spdlog::warn("runs.expired count={} reason=\"not approved in time\"", *expired);
+      expire_blocked(call);
       if (clock.steady_now() < purge_at) continue;
       const auto removed = store.purge(options.history, kPurgeAtOnce, call);
       // More may be left: go on at the next round instead of waiting for the next minute.

@@ -33,7 +33,8 @@ struct EngineOptions {
   /// own threads. Where the store is not shared it is told 1.
   std::function<void(int replicas)> on_replicas{};
   /// Told how each claim ended, once that is on disk, from the lanes' own threads; `state` is what became of the
-  /// workflow: Finish::state, unless a hint or a person came between. Feeds events and figures, so it must not block.
+  /// workflow: Finish::state, unless a hint or a person came between. Told too of a blocked one that nobody approved in
+  /// time. Feeds events and figures, so it must not block.
   std::function<void(const store::Workflow& claim, const store::Finish& finish, store::State state)> on_recorded{};
   /// Likewise, when a lane begins to rest and when it works again.
   std::function<void(const LaneRest&)> on_rest{};

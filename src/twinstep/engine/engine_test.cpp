@@ -52,7 +52,7 @@ class EngineTest : public testing::Test {
   EngineTest() { database = store::open_database("sqlite::memory:", real_clock()).value(); }
 
   Engine& with(Work work, int threads = 2) {
-    EngineOptions options{.owner = "me"};
+    EngineOptions options{.owner = "me", .lease = lease};
     options.on_recorded = [this](const store::Workflow& claim, const store::Finish& finish, State state) {
       std::scoped_lock lock(mutex);
       recorded.push_back(fmt::format("{} {} {}", claim.key, finish.status, store::to_string(state)));
@@ -87,6 +87,7 @@ class EngineTest : public testing::Test {
 
   Rng rng{1};
   Call call;
+  Millis lease{60'000};
   std::mutex mutex;  // guards what the works of a test share
   std::condition_variable changed;
   std::vector<std::string> recorded;  // what the engine told
@@ -131,6 +132,21 @@ TEST_F(EngineTest, AClaimIsASpanOfTheTraceThatItWasStartedInAndItsLinesNameIt) {
   ASSERT_EQ(kept.spans.size(), 1u);
   EXPECT_EQ(obs::span_id_text(kept.spans[0].parent), "00f067aa0ba902b7");
   EXPECT_TRUE(kept.spans[0].failed);
+}
+
+TEST_F(EngineTest, ABlockedOneThatNobodyApprovesInTimeIsToldAsCancelledOnce) {
+  lease = 30ms;  // house is kept three times in it
+  with([&](Attempt& attempt) { return attempt.blocked("would delete 40 %", "guard.deletes", Millis{0}); });
+  const auto id = start("run/a");
+  {
+    std::unique_lock lock(mutex);
+    while (recorded.size() < 2) changed.wait_for(lock, 5ms);
+  }
+  with([](Attempt& attempt) { return attempt.done(""); });  // another process, later
+  engine->stop();
+  EXPECT_EQ(recorded,
+            (std::vector<std::string>{"run/a would delete 40 % blocked", "run/a not approved in time cancelled"}));
+  EXPECT_EQ(engine->store().find(id, call)->state, State::kCancelled);
 }
 
 TEST_F(EngineTest, AStartedWorkflowIsWorkedOnAtOnceAndOnce) {

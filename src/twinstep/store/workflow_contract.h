@@ -336,11 +336,15 @@ TEST_P(WorkflowContract, ABlockedOneThatNobodyApprovesExpiresAndTheNextOneStarts
   queue.on_busy = OnBusy::kQueue;
   EXPECT_EQ(start(queue).what, Started::kQueued);
   advance(24h - 1min);
-  EXPECT_EQ(store->expire_blocked(call).value(), 0);
+  EXPECT_TRUE(store->expire_blocked(call).value().empty());
   advance(1min);
   EXPECT_EQ(store->unblock(run.id, "approved", "plan-1", call).error().code, "store.expired");
-  EXPECT_EQ(store->expire_blocked(call).value(), 1);
-  EXPECT_EQ(store->expire_blocked(call).value(), 0);
+  const auto expired = store->expire_blocked(call).value();
+  ASSERT_EQ(expired.size(), 1u);
+  EXPECT_EQ(expired.at(0).id, run.id);
+  EXPECT_EQ(expired.at(0).key, "run/link");
+  EXPECT_EQ(expired.at(0).state, State::kCancelled);
+  EXPECT_TRUE(store->expire_blocked(call).value().empty());
   const Workflow after = find(run.id);
   EXPECT_EQ(after.state, State::kCancelled);
   EXPECT_EQ(after.status, "not approved in time");

@@ -80,7 +80,7 @@ constexpr std::string_view kMoveBack = "UPDATE workflow SET due = due - $1 WHERE
 constexpr std::string_view kExpire =
     "WITH chosen AS MATERIALIZED (SELECT id FROM workflow WHERE state = 'blocked' AND due <= {now} {skip locked}) "
     "UPDATE workflow SET state = 'cancelled', status = 'not approved in time', ended = {now}, updated = {now} "
-    "WHERE id IN (SELECT id FROM chosen) RETURNING id, key";
+    "WHERE id IN (SELECT id FROM chosen) RETURNING " TWINSTEP_WORKFLOW_COLUMNS;
 // A limit instead of min(): PostgreSQL then takes the first entry of the index whatever it knows of the table.
 constexpr std::string_view kNextDue =
     "SELECT (SELECT due FROM workflow WHERE lane = $1 AND state = 'waiting' ORDER BY due LIMIT 1) - {now}, "
@@ -489,15 +489,16 @@ Status WorkflowStore::unblock(const WorkflowId& id, std::string_view step, std::
       call);
 }
 
-Result<int64_t> WorkflowStore::expire_blocked(const Call& call) {
-  int64_t expired = 0;
+Result<std::vector<Workflow>> WorkflowStore::expire_blocked(const Call& call) {
+  std::vector<Workflow> expired;
   TRY(database_.write(
       [&](Transaction& transaction) -> Status {
         TRY_ASSIGN(const Rows rows, transaction.run(kExpire, {}));
-        expired = static_cast<int64_t>(rows.size());
+        expired.clear();
         for (size_t row = 0; row < rows.size(); ++row) {
-          TRY(transaction.run(kAddHistory, {rows.text(row, 0), "expired", "not approved in time"}));
-          TRY(start_next_queued(transaction, rows.text(row, 1)));
+          expired.push_back(workflow_at(rows, row));
+          TRY(transaction.run(kAddHistory, {expired.back().id.value, "expired", expired.back().status}));
+          TRY(start_next_queued(transaction, expired.back().key));
         }
         return {};
       },

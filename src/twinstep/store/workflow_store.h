@@ -173,8 +173,8 @@ class WorkflowStore {
   Status retry(const WorkflowId& id, const Call& call);
   /// Lets a blocked one go on; `step` is saved with its output first. kConflict "store.not-blocked", "store.expired".
   Status unblock(const WorkflowId& id, std::string_view step, std::string_view output, const Call& call);
-  /// Cancels the blocked ones whose due time has passed: nobody approved them. Gives how many.
-  Result<int64_t> expire_blocked(const Call& call);
+  /// Cancels the blocked ones whose due time has passed: nobody approved them. Gives them as they ended.
+  Result<std::vector<Workflow>> expire_blocked(const Call& call);
 
   /// cancel() and retry() of a page of what the filter takes, in one transaction. Without a state, the first takes what
   /// has not ended, the second what failed.

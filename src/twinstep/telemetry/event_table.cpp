@@ -48,7 +48,7 @@ std::span<const EventKind> event_table() {
        "it failed, or some devices did",
        {"link", "iothubname", "run", "kind", "code", "reason"},
        {"durationMs"}},
-      {"RunCancelled", "a person ended it", {"link", "iothubname", "run", "kind", "by", "reason"}, {"durationMs"}},
+      {"RunCancelled", "a person ended it, or nobody approved it in time", {"link", "iothubname", "run", "kind", "by", "reason"}, {"durationMs"}},
       {"RunBlocked", "it waits for an approval", {"link", "iothubname", "run", "kind", "code", "reason"}},
       {"RunApproved", "a person let a blocked run go on", {"link", "iothubname", "run", "kind", "by"}},
       {"RunRejected", "a person refused a blocked run", {"link", "iothubname", "run", "kind", "by"}},

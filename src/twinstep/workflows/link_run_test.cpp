@@ -165,7 +165,7 @@ TEST_F(LinkRun, ThatNobodyApprovesInTimeIsCancelledAndTheNextOneRuns) {
   const auto next = start();
   EXPECT_EQ(next.what, Started::kQueued);
   clock.advance(link.plan_lifetime);
-  EXPECT_EQ(workflows->expire_blocked({}).value(), 1);
+  EXPECT_EQ(workflows->expire_blocked({}).value().size(), 1u);
   EXPECT_EQ(find(run.id).state, State::kCancelled);
   EXPECT_EQ(settle(next.id).state, State::kBlocked);
   EXPECT_TRUE(hub.fake.devices.contains("gone-0"));
