@@ -36,8 +36,8 @@ bool same(const http::TlsMaterial& a, const http::TlsMaterial& b) {
 
 }  // namespace
 
-Result<std::unique_ptr<CertificateKeeper>> CertificateKeeper::open(Files files, Clock& clock) {
-  std::unique_ptr<CertificateKeeper> out(new CertificateKeeper(std::move(files), clock));
+Result<std::unique_ptr<CertificateKeeper>> CertificateKeeper::open(Files files, obs::Metrics& metrics, Clock& clock) {
+  std::unique_ptr<CertificateKeeper> out(new CertificateKeeper(std::move(files), metrics, clock));
   out->taken_ = out->seen_ = out->stamps();
   TRY_ASSIGN(out->material_, out->read());
   auto usable = http::make_tls_context(out->material_);
@@ -125,6 +125,7 @@ void CertificateKeeper::warn(const http::TlsMaterial& material) {
   warned_at_ = now;
   const auto facts = http::certificate_facts(material.certificate);
   if (!facts) return;
+  metrics_.certificate_ends(facts->not_after);
   const char* what = now >= facts->not_after          ? "certificate.expired"
                      : now < facts->not_before        ? "certificate.not_yet_valid"
                      : facts->not_after - now < kSoon ? "certificate.expires_soon"

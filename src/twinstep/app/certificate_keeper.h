@@ -11,6 +11,7 @@
 #include "twinstep/base/clock.h"
 #include "twinstep/base/result.h"
 #include "twinstep/http/tls_context.h"
+#include "twinstep/obs/metrics.h"
 
 namespace twinstep::app {
 
@@ -30,7 +31,8 @@ class CertificateKeeper {
   using Use = std::function<Status(const http::TlsMaterial&)>;
 
   /// Reads the files for the first time. Errors  kInvalid "config.tls" (not readable), "server.bad-certificate".
-  static Result<std::unique_ptr<CertificateKeeper>> open(Files files, Clock& clock);
+  /// `metrics`, told when the certificate ends, and `clock` outlive the keeper.
+  static Result<std::unique_ptr<CertificateKeeper>> open(Files files, obs::Metrics& metrics, Clock& clock);
   ~CertificateKeeper();
 
   http::TlsMaterial material();
@@ -53,13 +55,15 @@ class CertificateKeeper {
   };
   using Stamps = std::array<Stamp, 3>;
 
-  CertificateKeeper(Files files, Clock& clock) : files_(std::move(files)), clock_(clock) {}
+  CertificateKeeper(Files files, obs::Metrics& metrics, Clock& clock)
+      : files_(std::move(files)), metrics_(metrics), clock_(clock) {}
   Stamps stamps() const;
   Result<http::TlsMaterial> read() const;
   void take(const Stamps& stamps);
   void warn(const http::TlsMaterial& material);
 
   const Files files_;
+  obs::Metrics& metrics_;
   Clock& clock_;
   std::mutex mutex_;  // guards the rest but the thread; held while the files are read
   http::TlsMaterial material_;

@@ -51,7 +51,7 @@ class CertificateKeeperTest : public testing::Test {
 
   /// A keeper without its thread: the test looks itself.
   std::unique_ptr<CertificateKeeper> keeper(CertificateKeeper::Use give) {
-    auto out = CertificateKeeper::open(files(), still).value();
+    auto out = CertificateKeeper::open(files(), metrics, still).value();
     still.stop();
     out->keep(std::move(give));
     return out;
@@ -74,6 +74,7 @@ class CertificateKeeperTest : public testing::Test {
 
   FakeClock clock;
   StillClock still{clock};
+  obs::Metrics metrics{"1", clock};
   http::CertificateAuthority authority = http::CertificateAuthority::create("test", clock.system_now()).value();
   std::string folder;
   std::ostringstream log;
@@ -92,7 +93,7 @@ TEST_F(CertificateKeeperTest, AChangeIsUsedWhenTheNextLookFindsItSettled) {
   kept->look();
   kept->look();
   EXPECT_THAT(used, IsEmpty()) << "nothing has changed";
-  const http::TlsIdentity next = identity();
+  const http::TlsIdentity next = identity(days{30});
   write("tls.pem", next.certificate);
   kept->look();
   write("tls.key", next.key);  // in time: the pair is taken together
@@ -101,6 +102,9 @@ TEST_F(CertificateKeeperTest, AChangeIsUsedWhenTheNextLookFindsItSettled) {
   kept->look();
   EXPECT_THAT(used, testing::ElementsAre(next.certificate));
   EXPECT_EQ(kept->material().key, next.key);
+  const auto until = http::certificate_facts(next.certificate)->not_after.time_since_epoch();
+  EXPECT_THAT(metrics.text(), HasSubstr(fmt::format("\ntwinstep_certificate_expiry_timestamp_seconds {}\n",
+                                                    std::chrono::duration_cast<std::chrono::seconds>(until).count())));
   kept->look();
   EXPECT_EQ(used.size(), 1u);
   EXPECT_THAT(log.str(), HasSubstr("certificate.loaded"));
@@ -159,18 +163,18 @@ TEST_F(CertificateKeeperTest, AnEndThatComesSoonIsToldEveryDay) {
 TEST_F(CertificateKeeperTest, AnExpiredCertificateIsAWarningAndNoRefusal) {
   write(identity(days{10}));
   clock.advance(11 * 24h);
-  EXPECT_TRUE(CertificateKeeper::open(files(), clock));
+  EXPECT_TRUE(CertificateKeeper::open(files(), metrics, clock));
   EXPECT_THAT(log.str(), HasSubstr("certificate.expired"));
 }
 
 TEST_F(CertificateKeeperTest, AStartWithoutAUsablePairIsRefusedWithWhatToDo) {
-  auto missing = CertificateKeeper::open(files(), clock);
+  auto missing = CertificateKeeper::open(files(), metrics, clock);
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, "config.tls");
   EXPECT_THAT(missing.error().what, HasSubstr("tls.pem cannot be read"));
   write(identity());
   write("tls.key", identity().key);
-  auto strangers = CertificateKeeper::open(files(), clock);
+  auto strangers = CertificateKeeper::open(files(), metrics, clock);
   ASSERT_FALSE(strangers);
   EXPECT_THAT(strangers.error().what, HasSubstr("give the key that the first certificate of the chain was made with"));
 }
@@ -178,7 +182,7 @@ TEST_F(CertificateKeeperTest, AStartWithoutAUsablePairIsRefusedWithWhatToDo) {
 TEST_F(CertificateKeeperTest, AKeyThatEverybodyMayReadIsTold) {
   write(identity());
   ASSERT_EQ(chmod((folder + "/tls.key").c_str(), 0644), 0);
-  EXPECT_TRUE(CertificateKeeper::open(files(), clock));
+  EXPECT_TRUE(CertificateKeeper::open(files(), metrics, clock));
   EXPECT_THAT(log.str(), HasSubstr("certificate.key_exposed"));
 }
 

@@ -59,6 +59,7 @@ enum class Metric {
   kOrphans,
   kBlockedRuns,
   kSpans,
+  kCertificateEnd,
   kResidentMemory,
   kVirtualMemory,
   kCpuSeconds,

@@ -176,6 +176,7 @@ struct Metrics::Impl {
   std::mutex mutex;  // guards all below
   bool up = false;
   int replicas = 0;
+  std::optional<SystemTime> certificate_end;
   StoreFigures figures;
   std::map<std::string, bool, std::less<>> alarms;
   std::function<std::vector<LaneFigures>()> lanes;
@@ -263,6 +264,11 @@ void Metrics::replicas(int count) {
   impl_->replicas = count;
 }
 
+void Metrics::certificate_ends(SystemTime when) {
+  std::scoped_lock lock(impl_->mutex);
+  impl_->certificate_end = when;
+}
+
 void Metrics::lane_alarm(std::string_view lane, bool alarm) {
   std::scoped_lock lock(impl_->mutex);
   impl_->alarms[std::string(lane)] = alarm;
@@ -334,6 +340,7 @@ std::string Metrics::text() const {
     std::scoped_lock lock(impl_->mutex);
     sampled.set(Metric::kStoreUp, {}, impl_->up ? 1 : 0);
     if (impl_->replicas > 0) sampled.set(Metric::kReplicas, {}, impl_->replicas);
+    if (impl_->certificate_end) sampled.set(Metric::kCertificateEnd, {}, seconds(*impl_->certificate_end));
     if (impl_->figures.at != SteadyTime{})
       sampled.set(Metric::kCountsAge, {}, std::max(0.0, seconds(impl_->clock.steady_now() - impl_->figures.at)));
     impl_->sample_links(sampled);

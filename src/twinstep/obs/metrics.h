@@ -86,6 +86,7 @@ class Metrics {
   // What is so until it is said otherwise.
   void store_up(bool up);
   void replicas(int count);
+  void certificate_ends(SystemTime when);
   void lane_alarm(std::string_view lane, bool alarm);
   void store_figures(StoreFigures figures);
   /// Asked at every text(), from its thread; must not block. Empty = no lanes.

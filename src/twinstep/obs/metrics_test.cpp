@@ -103,6 +103,12 @@ TEST_F(MetricsTest, LanesAreAskedAtEveryScrape) {
   EXPECT_TRUE(has(R"(twinstep_lane_alarm{lane="run/a"} 1)"));
 }
 
+TEST_F(MetricsTest, TheEndOfTheCertificateIsThereOnceThereIsOne) {
+  EXPECT_EQ(metrics.text().find("\ntwinstep_certificate_expiry_timestamp_seconds "), std::string::npos);
+  metrics.certificate_ends(SystemTime{std::chrono::seconds{1'900'000'000}});
+  EXPECT_TRUE(has("twinstep_certificate_expiry_timestamp_seconds 1900000000"));
+}
+
 TEST_F(MetricsTest, LabelsFromOutsideCannotMakeItGrowWithoutEnd) {
   for (int i = 0; i < 5'000; ++i)
     metrics.remote_called("hub/a", "operation " + std::to_string(i), "ok", milliseconds{1});
