@@ -78,6 +78,37 @@ TEST_F(Sockets, StopEndsAWaitingRequestAtOnce) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, 2s);
 }
 
+/// What another process may be at work on already.
+struct Lost final : WriteGuard {
+  bool holds() const override { return false; }
+};
+
+TEST_F(Sockets, WhatIsNotOursAnyMoreIsReadButNotChanged) {
+  std::vector<std::string> arrived;
+  serve([&](const ServerRequest& request) {
+    arrived.push_back(request.method);
+    return ServerResponse{};
+  });
+  const Lost lost;
+  const Call call{SteadyTime::max(), {}, &lost};
+  Request request;
+  request.url = url();
+  request.operation = "delete device 'd'";
+  for (const char* method : {"POST", "PUT", "PATCH", "DELETE"}) {
+    request.method = method;
+    const auto answer = client->send(request, call);
+    ASSERT_FALSE(answer) << method;
+    EXPECT_EQ(answer.error().code, "call.not-ours");
+    EXPECT_EQ(answer.error().kind, ErrorKind::kCancelled);
+    EXPECT_EQ(answer.error().what.find("delete device 'd' 127.0.0.1"), 0u) << answer.error().what;
+  }
+  request.method = "POST";
+  request.reads_only = true;  // a query
+  EXPECT_TRUE(client->send(request, call));
+  EXPECT_TRUE(get("/", call));
+  EXPECT_EQ(arrived, (std::vector<std::string>{"POST", "GET"}));
+}
+
 TEST_F(Sockets, DeadlineDropAndCutBodyAreTimeoutsBecauseTheEffectIsUnknown) {
   serve([](const ServerRequest& request) {
     ServerResponse response{200, {}, std::string(1000, 'x'), {}, false};

@@ -102,6 +102,28 @@ class Proxied : public testing::Test {
   std::unique_ptr<Server> plain, tls;
 };
 
+/// Lost as soon as the proxy has been asked for a tunnel: a process that is paused while it connects.
+struct LostWhileConnecting final : WriteGuard {
+  explicit LostWhileConnecting(const TestProxy& proxy_in) : proxy(proxy_in) {}
+  bool holds() const override { return proxy.asked().empty(); }
+  const TestProxy& proxy;
+};
+
+TEST_F(Proxied, WhatIsNotOursAnyMoreWhenTheConnectionStandsIsNotSent) {
+  const TestProxy proxy;
+  set("https_proxy", fmt::format("http://127.0.0.1:{}", proxy.port()));
+  const LostWhileConnecting guard(proxy);
+  ASSERT_TRUE(guard.holds());
+  Request request;
+  request.method = "DELETE";
+  request.url = tls_url();
+  const auto answer = make_transport({.ca_file = ca_file, .proxy = {}, .connect_timeout = 5s, .user_agent = {}})
+                          ->send(request, {SteadyTime::max(), {}, &guard});
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, "call.not-ours");
+  EXPECT_THAT(proxy.asked(), SizeIs(1));
+}
+
 TEST_F(Proxied, PlainRequestsAreHandedToItWithTheirWholeAddress) {
   TestProxy proxy;
   set("http_proxy", with_password(proxy));

@@ -71,6 +71,7 @@ class ApplicationTokens : public TokenSource {
         fmt::format("grant_type=client_credentials&client_id={}&{}&scope={}", percent_encode(application_.client_id),
                     proof.reveal(), percent_encode(application_.audience + "/.default"));
     request.repeat = http::Repeat::kAlways;
+    request.reads_only = true;
     request.operation = "get token";
     request.try_timeout = kTokenTimeout;
     auto answer = client_.send(request, call);

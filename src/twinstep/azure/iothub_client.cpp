@@ -44,9 +44,6 @@ bool transient_status(int status) {
   return status == 408 || status == 500 || status == 502 || status == 503 || status == 504;
 }
 
-/// A query is a POST that only reads.
-bool changes_something(const Ask& ask) { return ask.method != "GET" && ask.kind != HubOperation::kQuery; }
-
 bool may_repeat(Repeat repeat, bool surely_not_done) {
   return repeat == Repeat::kAlways || (repeat == Repeat::kIfNotStarted && surely_not_done);
 }
@@ -251,13 +248,6 @@ class RestIotHubClient final : public IotHubClient {
     return fail(ErrorKind::kCancelled, "cancelled", fmt::format("{}: stopped between two tries", label(ask)));
   }
 
-  tl::unexpected<Error> not_ours(const Ask& ask) const {
-    return fail(ErrorKind::kCancelled, "call.not-ours",
-                fmt::format("{}: not sent, because this process was paused or cut off from the store for so long that "
-                            "another one may be at work on it; begin again when that one has ended",
-                            label(ask)));
-  }
-
   Status check(const DeviceId& id, const Ask& ask) const {
     // Dots alone are legal ids, but no path can carry them: "/devices/.." means "/".
     if (is_legal_hub_device_id(id.value) && id.value != "." && id.value != "..") return {};
@@ -362,6 +352,7 @@ class RestIotHubClient final : public IotHubClient {
     // Repeating is done here: every try must be paid from the budget, and a refusal must hold up all other callers.
     request.repeat = Repeat::kNever;
     request.once = ask.once;
+    request.reads_only = ask.kind == HubOperation::kQuery;
     return request;
   }
 
@@ -386,8 +377,6 @@ class RestIotHubClient final : public IotHubClient {
       http::Request request = request_for(ask);
       if (Status is_signed = authenticator_.sign(request, call); !is_signed)
         return fail_within(std::move(is_signed), label(ask));
-      // The wait for the budget is where a process that is paused most often is.
-      if (call.guard && changes_something(ask) && !call.guard->holds()) return not_ours(ask);
       const SteadyTime sent = clock_.steady_now();
       auto response = http_.send(request, call);
       const bool last = attempt >= kTries;

@@ -127,7 +127,7 @@ struct ImportJob {
 /// Errors    by the `iothub-errorcode` header, then the body's Message, then the status. kNotFound DeviceNotFound,
 ///           JobNotFound; kConflict DeviceAlreadyExists, PreconditionFailed; kDenied IotHubUnauthorizedAccess;
 ///           kThrottled 429; kUnavailable 5xx and JobQuotaExceeded; kInvalid the other 4xx. kCancelled "call.not-ours"
-///           when call.guard does not hold any more: what would change something was not sent.
+///           when call.guard does not hold any more (http::still_ours).
 /// Source    IoT Hub service REST API, api-version 2021-04-12.
 class IotHubClient {
  public:

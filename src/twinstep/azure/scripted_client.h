@@ -25,7 +25,8 @@ class ScriptedClient final : public http::Client {
     then([error](const http::Request&) -> Result<http::Response> { return fail(error); });
   }
 
-  Result<http::Response> send(const http::Request& request, const Call&) override {
+  Result<http::Response> send(const http::Request& request, const Call& call) override {
+    TRY(http::still_ours(request, call, request.operation));  // as the transport does
     Answer answer;
     {
       std::scoped_lock lock(mutex_);

@@ -23,7 +23,8 @@ class ScriptedHttp final : public http::Client {
     answers_.push_back(fail(kind, std::move(code), "the connection broke"));
   }
 
-  Result<http::Response> send(const http::Request& request, const Call&) override {
+  Result<http::Response> send(const http::Request& request, const Call& call) override {
+    TRY(http::still_ours(request, call, request.operation));  // as the transport does
     requests.push_back(request);
     if (on_send) on_send();
     if (answers_.empty()) return fail(ErrorKind::kInvalid, "test.no-answer", "the script has no more answers");

@@ -57,6 +57,8 @@ struct Request {
   /// Never on the wire twice: takes a new connection, because a transport sends a request again by itself when a kept
   /// connection breaks before the answer begins.
   bool once = false;
+  /// Changes nothing, whatever its method says: a query, a token. GET and HEAD never do.
+  bool reads_only = false;
   std::string operation;        ///< for logs and errors: "get device 'dev-1'"; never holds a secret
   std::string label{};          ///< for figures: "get device", one of a few; empty = operation up to the first quote
   Millis try_timeout{100'000};  ///< one try; the call's deadline bounds all
@@ -80,12 +82,18 @@ struct Response {
 /// Errors    kUnavailable (no connection was made, code "http.no-connection", also when a proxy refuses one, or TLS
 ///           failed: nothing was sent), kTimeout (no complete answer, also after a broken transfer: the effect is
 ///           unknown), kDenied "http.proxy-denied" (the proxy wants a password: nothing was sent), kCancelled, kCorrupt
-///           (too large, not HTTP), kInvalid (unusable URL). The text names a proxy, never its user and password.
+///           (too large, not HTTP), kInvalid (unusable URL), those of still_ours(). The text names a proxy, never its
+///           user and password.
 class Client {
  public:
   virtual ~Client() = default;
   virtual Result<Response> send(const Request& request, const Call& call) = 0;
 };
+
+/// May `request` be sent under `call`? What changes something must still be ours to change (Call::guard): the transport
+/// asks when the connection stands, right before the first byte, so that no wait lies between. `what` is for the text.
+/// Errors  kCancelled "call.not-ours".
+Status still_ours(const Request& request, const Call& call, std::string_view what);
 
 struct TransportOptions {
   std::string ca_file;  ///< PEM file that replaces the system's CA store; empty = system's

@@ -40,14 +40,17 @@ Handles& handles_of(uint64_t client) {
 /// What the callbacks of one transfer share.
 struct Transfer {
   const Request& request;
-  Response response;
-  Status sink_status;
-  Status source_status;
+  const Call& call;
+  const std::string& what;
+  Response response{};
+  Status sink_status{};
+  Status source_status{};
+  Status ours{};
   bool too_large = false;
   size_t header_bytes = 0;
   size_t body_sent = 0;
-  std::string proxy;           ///< host and port of the proxy in use, without its user; empty = none
-  std::string proxy_variable;  ///< where its address comes from
+  std::string proxy{};           ///< host and port of the proxy in use, without its user; empty = none
+  std::string proxy_variable{};  ///< where its address comes from
 };
 
 /// A proxy's address without scheme, user and password.
@@ -74,6 +77,13 @@ int on_info(CURL*, curl_infotype type, char* data, size_t size, void* user) {
   transfer.proxy = proxy_name(text.substr(open + 1, close - open - 1));
   transfer.proxy_variable = variable;
   return 0;
+}
+
+/// The connection stands, TLS included, and nothing of the request has been sent.
+int on_ready(void* user, char*, char*, int, int) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  transfer.ours = still_ours(transfer.request, transfer.call, transfer.what);
+  return transfer.ours ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 size_t on_header(char* data, size_t size, size_t count, void* user) {
@@ -169,7 +179,7 @@ class CurlClient final : public Client {
     Handles& handles = handles_of(number_);
     CURL* easy = handles.easy.get();
     curl_easy_reset(easy);
-    Transfer transfer{request, {}, {}, {}, false, 0, 0, {}, {}};
+    Transfer transfer{.request = request, .call = call, .what = what};
     if (request.body_source) TRY(request.body_source->rewind());
     const auto headers = prepare(easy, transfer, std::chrono::duration_cast<Millis>(limit - now));
     const auto result = perform(handles, call, limit);
@@ -205,6 +215,8 @@ class CurlClient final : public Client {
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, &on_ready);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, &transfer);
     if (!options_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_file.c_str());
     if (options_.proxy == "-") {
       curl_easy_setopt(easy, CURLOPT_PROXY, "");
@@ -337,6 +349,7 @@ class CurlClient final : public Client {
       if (!transfer.proxy.empty()) text += fmt::format(" (through the proxy {})", transfer.proxy);
       return Error{.kind = kind, .what = fmt::format("{}: {}", what, text), .code = name};
     };
+    if (!transfer.ours) return transfer.ours.error();
     if (!transfer.sink_status) return Error(transfer.sink_status.error()).within(what);
     if (!transfer.source_status) return Error(transfer.source_status.error()).within(what);
     if (transfer.too_large)

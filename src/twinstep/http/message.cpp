@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "twinstep/base/encoding.h"
+#include "twinstep/http/client.h"
 #include "twinstep/http/server.h"
 #include "twinstep/http/text.h"
 
@@ -25,6 +26,15 @@ std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
+}
+
+Status still_ours(const Request& request, const Call& call, std::string_view what) {
+  const bool changes = !request.reads_only && request.method != "GET" && request.method != "HEAD";
+  if (!changes || !call.guard || call.guard->holds()) return {};
+  return fail(ErrorKind::kCancelled, "call.not-ours",
+              fmt::format("{}: not sent, because this process was paused or cut off from the store for so long that "
+                          "another one may be at work on it; begin again when that one has ended",
+                          what));
 }
 
 std::string_view Response::header(std::string_view name) const { return first_of(headers, name); }

@@ -257,6 +257,7 @@ Result<http::Response> Connection::send(http::Request request, Operation operati
   request.operation = fmt::format("{}: {}", definition_.name, to_string(operation));
   request.label = to_string(operation);
   request.repeat = http::Repeat::kNever;  // repeated here, where the rules of the definition are known
+  request.reads_only = operation == Operation::kList || operation == Operation::kGet;
   const auto once = [&]() -> Result<http::Response> {
     http::Request signed_request = request;
     TRY_ASSIGN(const uint64_t generation, sign(signed_request, 0, call));
@@ -343,6 +344,7 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
   TRY_ASSIGN(http::Request request, build(spec, scope()));
   request.operation = definition_.name + ": token";
   request.label = "token";
+  request.reads_only = true;
   if (auth.basic_client) {
     TRY_ASSIGN(const std::string user, auth.user.expand(scope()));
     TRY_ASSIGN(const std::string password, auth.password.expand(scope()));

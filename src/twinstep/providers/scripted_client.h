@@ -21,7 +21,8 @@ class ScriptedClient final : public http::Client {
     return *this;
   }
 
-  Result<http::Response> send(const http::Request& request, const Call&) override {
+  Result<http::Response> send(const http::Request& request, const Call& call) override {
+    TRY(http::still_ours(request, call, request.operation));  // as the transport does
     std::scoped_lock lock(mutex_);
     sent_.push_back(request);
     if (answers_.empty()) {
