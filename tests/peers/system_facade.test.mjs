@@ -162,6 +162,12 @@ describe('facade', { concurrency: 2 }, () => {
     const mixed = await batch([{ op: 'create', id: 'dev-0', tags: { n: 0 } }, { op: 'create', id: 'dev-1', tags: { n: 'other' } },
       { op: 'create', id: 'new' }, { op: 'delete', id: 'dev-2' }, { op: 'delete', id: 'none' }, { op: 'create', id: 'a/b' }]);
     assert.deepEqual(mixed.body.results.map((one) => one.status), [200, 409, 201, 200, 404, 400]);
+    await s.fault({ server: 'hub', method: 'POST', path: '/devices', times: 2, status: 200, body: JSON.stringify({ isSuccessful: true, errors: [],
+      warnings: ['bare', 'bare-2'].map((deviceId) => ({ deviceId, warningCode: 'DeviceRegisteredWithoutTwin', warningStatus: '' })) }) });
+    await s.fault({ server: 'hub', method: 'PATCH', path: '/twins', times: -1, status: 403, body: '{}' });
+    for (const told of [JSON.stringify((await batch([{ op: 'create', id: 'bare' }])).body.results[0]), (await create('bare-2')).text])
+      assert.match(told, /made it without its tags.*remove it/);
+    await s.noFaults();
     assert.equal((await batch([{ op: 'create', id: '0004A30B001C0530' }, { op: 'create', id: '0004a30b001c0530' }])).status, 400);
 
     const first = await create('once', { a: 1 }, { 'idempotency-key': 'one' });

@@ -44,6 +44,9 @@ bool transient_status(int status) {
   return status == 408 || status == 500 || status == 502 || status == 503 || status == 504;
 }
 
+constexpr std::string_view kLeftWithoutTags =
+    "the hub made it without its tags, and they could not be written afterwards; give it its tags, or remove it";
+
 bool may_repeat(Repeat repeat, bool surely_not_done) {
   return repeat == Repeat::kAlways || (repeat == Repeat::kIfNotStarted && surely_not_done);
 }
@@ -115,11 +118,9 @@ class RestIotHubClient final : public IotHubClient {
                   .remote_code = p.code};
       return fail(std::move(error).within(context));
     }
-    // The identity exists but its twin was not written: the tags are missing and must follow.
-    const bool without_twin = std::any_of(result.warnings.begin(), result.warnings.end(), [](const EntryProblem& w) {
-      return w.code == "DeviceRegisteredWithoutTwin";
-    });
-    if (without_twin && !tags.empty()) TRY(patch_tags(id, tags, Etag{}, call));
+    if (!result.made_without_twin(id) || tags.empty()) return {};
+    auto written = patch_tags(id, tags, Etag{}, call);
+    if (!written) return fail_within(std::move(written), fmt::format("{}: {}", context, kLeftWithoutTags));
     return {};
   }
 
@@ -431,6 +432,12 @@ class RestIotHubClient final : public IotHubClient {
 };
 
 }  // namespace
+
+bool BulkResult::made_without_twin(const DeviceId& id) const {
+  return std::any_of(warnings.begin(), warnings.end(), [&](const EntryProblem& one) {
+    return one.id == id && one.code == "DeviceRegisteredWithoutTwin";
+  });
+}
 
 std::unique_ptr<IotHubClient> make_iothub_client(std::string name, std::string host, http::Authenticator& authenticator,
                                                  std::shared_ptr<HubBudget> budget, http::Client& http, Clock& clock,

@@ -78,6 +78,9 @@ struct EntryProblem {
 struct BulkResult {
   std::vector<EntryProblem> errors;    ///< entries that were not applied
   std::vector<EntryProblem> warnings;  ///< e.g. DeviceRegisteredWithoutTwin
+
+  /// The identity was made and its twin was not: the tags are missing and must be written.
+  bool made_without_twin(const DeviceId& id) const;
 };
 
 struct QueryPage {

@@ -249,6 +249,13 @@ TEST_F(HubClientTest, WritesTheTagsAgainWhenTheDeviceCameWithoutItsTwin) {
   ASSERT_EQ(http.requests.size(), 2u);
   EXPECT_EQ(http.requests[1].method, "PATCH");
   EXPECT_EQ(http.requests[1].body, R"({"tags":{"a":"b"}})");
+
+  http.answer(200, R"({"isSuccessful":true,"errors":[],"warnings":[)"
+                   R"({"deviceId":"d","warningCode":"DeviceRegisteredWithoutTwin","warningStatus":""}]})");
+  http.refuse(400, "ArgumentInvalid");
+  const Status left = hub->create_with_tags(d, {{"a", "b"}}, call);
+  ASSERT_FALSE(left);
+  EXPECT_NE(left.error().what.find("made it without its tags"), std::string::npos) << left.error().what;
 }
 
 TEST_F(HubClientTest, QueriesPageByPageWithTheContinuation) {

@@ -413,14 +413,12 @@ Status FacadeDevices::create_many(const FacadeTarget& at, const std::vector<Item
         out[creates[i]] = after_failed_create(at, item.id, item.tags, std::move(error), call);
         continue;
       }
-      // The identity is there and its twin is not written: the tags must follow.
-      const bool without_twin = std::any_of(
-          answer->warnings.begin(), answer->warnings.end(),
-          [&](const azure::EntryProblem& one) { return named(one) && one.code == "DeviceRegisteredWithoutTwin"; });
-      if (without_twin) {
-        const auto written = at.hub.patch_tags(item.id, marked(at.link, item.tags), Etag(), call.call);
+      if (answer->made_without_twin(item.id)) {
+        auto written = at.hub.patch_tags(item.id, marked(at.link, item.tags), Etag(), call.call);
         if (!written) {
-          out[creates[i]] = fail(written.error());
+          out[creates[i]] = fail_within(std::move(written),
+                                        "the hub made it without its tags, and they could not be written afterwards; "
+                                        "give it its tags, or remove it");
           continue;
         }
       }
