@@ -10,6 +10,7 @@
 #include <array>
 
 #include "twinstep/base/encoding.h"
+#include "twinstep/base/freed.h"
 
 namespace twinstep::azure {
 namespace {
@@ -34,13 +35,6 @@ const Algorithm* find_algorithm(std::string_view name) {
   return found == kAlgorithms.end() ? nullptr : &*found;
 }
 
-template <auto Free>
-struct Freed {
-  template <class T>
-  void operator()(T* one) const {
-    Free(one);
-  }
-};
 using Number = std::unique_ptr<BIGNUM, Freed<BN_free>>;
 using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Freed<EVP_PKEY_CTX_free>>;
 using DigestContext = std::unique_ptr<EVP_MD_CTX, Freed<EVP_MD_CTX_free>>;

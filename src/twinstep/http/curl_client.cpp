@@ -6,6 +6,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "twinstep/base/freed.h"
 #include "twinstep/http/client.h"
 #include "twinstep/http/text.h"
 #include "twinstep/version.h"
@@ -15,20 +16,10 @@ namespace {
 
 constexpr size_t kMaxHeaderBytes = 256 * 1024;
 
-struct EasyFree {
-  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
-};
-struct MultiFree {
-  void operator()(CURLM* handle) const { curl_multi_cleanup(handle); }
-};
-struct ListFree {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
-
 /// One thread's handles: the multi keeps the connections, libcurl 7.88 cannot share them across threads.
 struct Handles {
-  std::unique_ptr<CURL, EasyFree> easy{curl_easy_init()};
-  std::unique_ptr<CURLM, MultiFree> multi{curl_multi_init()};
+  std::unique_ptr<CURL, Freed<curl_easy_cleanup>> easy{curl_easy_init()};
+  std::unique_ptr<CURLM, Freed<curl_multi_cleanup>> multi{curl_multi_init()};
 };
 
 /// This thread's handles of each client, by the client's number, which is never used twice.
@@ -198,7 +189,7 @@ class CurlClient final : public Client {
     return fail(ErrorKind::kCancelled, "cancelled", fmt::format("{}: stopped", what));
   }
 
-  std::unique_ptr<curl_slist, ListFree> prepare(CURL* easy, Transfer& transfer, Millis left) {
+  std::unique_ptr<curl_slist, Freed<curl_slist_free_all>> prepare(CURL* easy, Transfer& transfer, Millis left) {
     const Request& request = transfer.request;
     curl_easy_setopt(easy, CURLOPT_URL, request.url.c_str());
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -259,7 +250,7 @@ class CurlClient final : public Client {
                                      [](const Header& header) { return same_name(header.name, "Accept"); });
     if (!accepts) list = curl_slist_append(list, "Accept:");
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, list);
-    return std::unique_ptr<curl_slist, ListFree>(list);
+    return std::unique_ptr<curl_slist, Freed<curl_slist_free_all>>(list);
   }
 
   /// The transfer's result, or nothing when the stop token fired.

@@ -13,19 +13,14 @@
 #include <string_view>
 #include <vector>
 
+#include "twinstep/base/freed.h"
+
 namespace twinstep::http {
 namespace {
 
-template <auto Free>
-struct Freer {
-  template <class T>
-  void operator()(T* p) const {
-    Free(p);
-  }
-};
-using Bio = std::unique_ptr<BIO, Freer<BIO_free>>;
-using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
+using Bio = std::unique_ptr<BIO, Freed<BIO_free>>;
+using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
 
 /// Of TLS 1.2; those of 1.3 are all good. None with CBC, none without forward secrecy.
 constexpr const char* kCiphers =

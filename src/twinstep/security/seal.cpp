@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "twinstep/base/encoding.h"
+#include "twinstep/base/freed.h"
 
 namespace twinstep::security {
 namespace {
@@ -17,7 +18,7 @@ constexpr size_t kTagBytes = 16;
 constexpr std::string_view kVersion = "v1:";
 constexpr size_t kIdDigits = 8;
 
-using Context = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
+using Context = std::unique_ptr<EVP_CIPHER_CTX, Freed<EVP_CIPHER_CTX_free>>;
 
 const unsigned char* bytes_of(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
 unsigned char* bytes_of(std::string& text) { return reinterpret_cast<unsigned char*>(text.data()); }
@@ -87,7 +88,7 @@ Result<std::string> Sealer::seal(std::string_view plain, std::string_view purpos
   const std::string bound = bound_to(purpose, row);
   std::string sealed(plain.size(), '\0');
   std::string tag(kTagBytes, '\0');
-  const Context context(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
+  const Context context(EVP_CIPHER_CTX_new());
   int size = 0;
   if (!context || EVP_EncryptInit_ex(context.get(), EVP_aes_256_gcm(), nullptr,
                                      bytes_of(keys_.front().bytes().reveal()), bytes_of(nonce)) != 1)
@@ -131,7 +132,7 @@ Result<Secret> Sealer::open(std::string_view sealed, std::string_view purpose, s
   const std::string_view text = std::string_view(*raw).substr(kNonceBytes, raw->size() - kNonceBytes - kTagBytes);
   std::string tag = raw->substr(raw->size() - kTagBytes);
   std::string plain(text.size(), '\0');
-  const Context context(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
+  const Context context(EVP_CIPHER_CTX_new());
   int size = 0;
   if (!context || EVP_DecryptInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, bytes_of(key->bytes().reveal()),
                                      bytes_of(nonce)) != 1)
