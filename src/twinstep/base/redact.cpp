@@ -33,6 +33,22 @@ bool holds_key(std::string_view text) {
   return false;
 }
 
+/// What is left when everything is decoded, also the escapes that decoding makes. In one pass: these texts come from
+/// anybody, and a text of escapes within escapes must cost no more than any other one of its length.
+std::string decoded_through(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    out += c;
+    while (out.size() >= 3 && out[out.size() - 3] == '%') {
+      const std::string inner = percent_decode(std::string_view(out).substr(out.size() - 3));
+      if (inner.size() != 1) break;
+      out.replace(out.size() - 3, 3, inner);
+    }
+  }
+  return out;
+}
+
 /// What a value of `code` may consist of: everything up to what ends a parameter or a quotation.
 bool ends_value(char c) { return c == '&' || c == '\'' || c == '"' || c == ' ' || c == ';' || c == '#' || c == '\n'; }
 
@@ -41,15 +57,13 @@ bool ends_value(char c) { return c == '&' || c == '\'' || c == '"' || c == ' ' |
 std::string without_keys(std::string_view text) {
   std::string hidden_inside;
   std::string_view plain = text;
-  // Each round of decoding makes a text with an escape in it shorter, so this ends.
-  for (std::string decoded(text); decoded.find('%') != std::string::npos;) {
-    std::string next = percent_decode(decoded);
-    if (next == decoded) break;
-    decoded = std::move(next);
-    if (!holds_key(decoded)) continue;
-    hidden_inside = kHidden;
-    plain = text.substr(0, text.find('%'));
-    break;
+  // Further decoding takes nothing from a key that an escape hid: none of the characters that it begins with could
+  // be the end of an escape.
+  if (text.find('%') != std::string_view::npos) {
+    if (const std::string decoded = decoded_through(text); decoded.size() != text.size() && holds_key(decoded)) {
+      hidden_inside = kHidden;
+      plain = text.substr(0, text.find('%'));
+    }
   }
   std::string out;
   for (size_t i = 0; i < plain.size();) {
