@@ -67,6 +67,24 @@ TEST_F(ServerTest, AChunkedBodyArrivesWhole) {
               HasSubstr("[abcde]"));
 }
 
+TEST_F(ServerTest, ABodyWhoseEndTwoReadersCouldSeeDifferentlyIsRefusedAndNothingBehindItIsRead) {
+  const auto server = serve({}, echo);
+  for (const char* coding :
+       {"xchunked", "chunked, identity", "gzip, chunked", "identity", "chunked\r\nTransfer-Encoding: chunked"}) {
+    const std::string got = ask(*server, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: " + std::string(coding) +
+                                             "\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
+    EXPECT_THAT(got, StartsWith("HTTP/1.1 400 ")) << coding;
+    EXPECT_EQ(count(got, "HTTP/1.1 400 Bad Request"), 1u) << got;
+    EXPECT_THAT(got, Not(HasSubstr("smuggled"))) << coding;
+  }
+  EXPECT_THAT(ask(*server, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+              StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(ask(*server,
+                  "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:  Chunked \r\nConnection: close\r\n\r\n"
+                  "3\r\nabc\r\n0\r\n\r\n"),
+              HasSubstr("[abc]"));
+}
+
 TEST_F(ServerTest, HeadHasTheLengthButNoBody) {
   const auto server = serve({}, echo);
   const std::string got = ask(*server, "HEAD /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");

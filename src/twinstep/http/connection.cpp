@@ -179,6 +179,14 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
       refuse(431, "Request Header Fields Too Large", "the request has too many header fields");
       return false;
     }
+    // Somebody before us may see another end of the body where there is more than one way to read it: RFC 9112, 6.1.
+    if (const auto codings = head.count(beast::http::field::transfer_encoding); codings > 0) {
+      const auto coding = head[beast::http::field::transfer_encoding];
+      if (codings > 1 || http_1_0_ || !same_name(trimmed({coding.data(), coding.size()}), "chunked")) {
+        refuse(400, "Bad Request", "the only Transfer-Encoding that is taken is chunked, in HTTP/1.1");
+        return false;
+      }
+    }
     const auto expect = head.find(beast::http::field::expect);
     if (expect == head.end() || http_1_0_) return true;
     const std::string_view expected{expect->value().data(), expect->value().size()};
