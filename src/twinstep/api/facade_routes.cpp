@@ -130,13 +130,19 @@ http::ServerResponse facade_problem(const Error& error) {
     return problem(403, error.code, error.what);
   if (error.code == "facade.too-large") return problem(413, error.code, error.what);
   Error told_as = error;
-  if (error.kind == ErrorKind::kDenied || error.kind == ErrorKind::kCorrupt) {
+  // A device that the hub does not have is told by those who look for it; here it is the hub itself.
+  const bool no_hub = error.kind == ErrorKind::kNotFound && error.code.starts_with("hub.");
+  if (error.kind == ErrorKind::kDenied || error.kind == ErrorKind::kCorrupt || no_hub) {
     told_as.kind = ErrorKind::kUnavailable;
     told_as.retry_after = Millis{60'000};
   }
   if (told_as.kind == ErrorKind::kThrottled)
     told_as.retry_after = std::max(told_as.retry_after.value_or(Millis{1000}), Millis{1});
-  return problem(told_as);
+  auto out = problem(told_as);
+  // An answer of this moment, not of a day: with Retry-After no repetition is answered from what was kept.
+  if (told_as.kind == ErrorKind::kConflict && told_as.code != "facade.which-link")
+    out.headers.push_back({"Retry-After", "1"});
+  return out;
 }
 
 /// Only one reading of a path leads to a device: no empty parts, and every % begins an escape.
@@ -161,9 +167,11 @@ Result<DeviceId> need_device(std::string_view id) {
 }
 
 Result<bool> wants_dry_run(const http::ServerRequest& request) {
+  if (!has_parameter(request, "dryRun")) return false;
   const std::string given = request.query_value("dryRun");
-  if (given.empty() || http::same_name(given, "false")) return false;
+  if (http::same_name(given, "false")) return false;
   if (http::same_name(given, "true")) return true;
+  // "?dryRun" alone too: who forgot the value did not mean a real write.
   return fail(ErrorKind::kInvalid, "api.bad-parameter", "dryRun must be true or false");
 }
 

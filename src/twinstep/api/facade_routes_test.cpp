@@ -384,7 +384,13 @@ TEST_F(FacadeRoutes, ADryRunSaysWhatWouldHappenAndWritesNothing) {
   EXPECT_FALSE(soft.enabled);
   EXPECT_EQ(fake_hub.devices.at("here").identity, 1);
   EXPECT_EQ(rows(), before);
-  EXPECT_EQ(send("POST", "/api/devices/contoso/x?dryRun=yes").status, 400);
+  for (const char* slip : {"dryRun=yes", "dryRun", "dryRun=", "DRYRUN", "dryRun=false&dryRun=true"}) {
+    EXPECT_EQ(send("POST", "/api/devices/contoso/x?" + std::string(slip)).status, 400) << slip;
+    EXPECT_EQ(post("/api/v1/devices/contoso:batch?" + std::string(slip), R"({"operations":[{"op":"create","id":"x"}]})")
+                  .status,
+              400)
+        << slip;
+  }
   EXPECT_EQ(send("POST", "/api/devices/contoso/x?dryrum=true").status, 400) << "a slip must not become a real write";
   EXPECT_FALSE(fake_hub.devices.contains("x"));
 }
@@ -581,6 +587,32 @@ TEST_F(FacadeRoutes, AnswersThatMayPassAreNotKeptAndCallersDoNotShareKeys) {
   const auto mine = create("dev-1", {}, {key("one")});
   EXPECT_EQ(mine.status, 200) << "done for this caller, not replayed from another";
   EXPECT_EQ(header(mine, "Idempotent-Replayed"), "");
+}
+
+TEST_F(FacadeRoutes, ADeviceThatSomebodyElseChangesAtThisMomentIsNotRefusedForADay) {
+  ASSERT_EQ(create("dev-1").status, 201);
+  fake_hub.before_write = [](const DeviceId&) -> Status {
+    return fail(ErrorKind::kConflict, "hub.PreconditionFailed", "changed meanwhile");
+  };
+  const auto busy = send("DELETE", "/api/devices/contoso/dev-1", {}, {key("one")});
+  EXPECT_EQ(busy.status, 409);
+  EXPECT_EQ(json_of(busy).at("code"), "facade.changing");
+  EXPECT_EQ(header(busy, "Retry-After"), "1");
+  const auto batch =
+      post("/api/v1/devices/contoso:batch", R"({"operations":[{"op":"delete","id":"dev-1"}]})", {key("two")});
+  EXPECT_EQ(json_of(batch).at("results").at(0).at("retryAfter").as_int64(), 1);
+  fake_hub.before_write = {};
+  EXPECT_EQ(send("DELETE", "/api/devices/contoso/dev-1", {}, {key("one")}).status, 200)
+      << "not answered from what was kept";
+}
+
+TEST_F(FacadeRoutes, AHubThatIsNotThereIsNoAnswerAboutADevice) {
+  fake_hub.before_write = [](const DeviceId&) -> Status {
+    return fail(ErrorKind::kNotFound, "hub.IotHubNotFound", "there is no such hub");
+  };
+  EXPECT_EQ(create("dev-1", {}, {key("one")}).status, 503);
+  fake_hub.before_write = {};
+  EXPECT_EQ(create("dev-1", {}, {key("one")}).status, 201);
 }
 
 TEST_F(FacadeRoutes, WhileTheFirstRequestIsAtWorkTheSecondWithItsKeyIs409) {

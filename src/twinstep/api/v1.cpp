@@ -49,6 +49,11 @@ Status check_parameters(const http::ServerRequest& request, const std::vector<st
   return {};
 }
 
+bool has_parameter(const http::ServerRequest& request, std::string_view name) {
+  const auto names = query_names(request.query);
+  return std::any_of(names.begin(), names.end(), [&](const std::string& one) { return http::same_name(one, name); });
+}
+
 bool cross_site(const http::ServerRequest& request) {
   const std::string_view origin = request.header("Origin");
   if (origin.empty()) return false;
