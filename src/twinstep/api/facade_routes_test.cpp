@@ -566,6 +566,7 @@ TEST_F(FacadeRoutes, TheSameRequestWithTheSameKeyIsDoneOnceAndAnsweredTheSame) {
   EXPECT_EQ(header(send("DELETE", "/api/devices/contoso/dev-9", {}, {key("two")}), "Idempotent-Replayed"), "true");
   for (const char* bad : {"", "with blank", "\xc3\xa9"}) EXPECT_EQ(create("x", {}, {key(bad)}).status, 400);
   EXPECT_EQ(create("x", {}, {key(std::string(256, 'k'))}).status, 400);
+  EXPECT_EQ(create("x", {}, {key("three"), key("four")}).status, 400);
   const auto kept = database->ask("SELECT id || request || head || body FROM answer", {}, {}).value();
   for (size_t row = 0; row < kept.size(); ++row) {
     EXPECT_EQ(kept.text(row, 0).find("SECRET"), std::string::npos);

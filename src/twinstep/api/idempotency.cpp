@@ -1,6 +1,7 @@
 #include "twinstep/api/idempotency.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "twinstep/base/encoding.h"
 #include "twinstep/http/text.h"
@@ -57,9 +58,11 @@ http::ServerResponse away(Error error) {
 
 http::ServerResponse Repetitions::once(const http::ServerRequest& request, const Principal& who,
                                        const std::function<http::ServerResponse()>& work) {
-  const auto given = std::find_if(request.headers.begin(), request.headers.end(),
-                                  [](const http::Header& one) { return http::same_name(one.name, kHeader); });
+  const auto is_key = [](const http::Header& one) { return http::same_name(one.name, kHeader); };
+  const auto given = std::find_if(request.headers.begin(), request.headers.end(), is_key);
   if (given == request.headers.end()) return work();
+  if (std::any_of(std::next(given), request.headers.end(), is_key))
+    return problem(400, "idempotency.bad-key", "the request has more than one Idempotency-Key");
   const std::string_view key = given->value;
   const bool visible = std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7f; });
   if (key.empty() || key.size() > kLongest || !visible)
