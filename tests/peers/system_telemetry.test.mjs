@@ -82,6 +82,39 @@ describe('telemetry', { concurrency: 2 }, () => {
       nothingWrong(ingestion);
     });
 
+  scene('what callers of the façade had done is told as the sample did, and counted', empty, async (s, t) => {
+    const ingestion = await startIngestion();
+    t.after(ingestion.stop);
+    const serve = (more) => s.serve(0, { ...insights(ingestion), ...more });
+    let daemon = await serve();
+    t.after(() => daemon.stop());
+    const call = async (status, method, path, body) => {
+      const answer = await fetch(daemon.address + path, { method, headers: { 'content-type': 'application/json' }, body: body && JSON.stringify(body) });
+      assert.equal(answer.status, status, `${method} ${path}: ${await answer.text()}`);
+    };
+    await call(201, 'POST', '/api/devices/dev-1', { applicationKey: lorawan('').applicationKey });
+    await call(200, 'POST', '/api/devices/dev-1', { applicationKey: lorawan('').applicationKey });
+    await call(200, 'DELETE', '/api/devices/dev-1');
+    await call(404, 'DELETE', '/api/devices/dev-1');
+    await call(200, 'POST', '/api/v1/devices/default:batch', { operations: [{ op: 'create', id: 'dev-2' }, { op: 'create', id: 'dev-3' }] });
+    await call(200, 'POST', '/api/devices/dev-4?dryRun=true');
+    await until('the events', () => ingestion.of('IoTHubDeviceCreated').length >= 3 && ingestion.of('IoTHubDeviceDeleted').length >= 1);
+    assert.deepEqual(ingestion.of('IoTHubDeviceCreated').map((event) => event.properties.deviceId).sort(), ['dev-1', 'dev-2', 'dev-3']);
+    const [gone] = ingestion.of('IoTHubDeviceDeleted');
+    assert.deepEqual([gone.properties.deviceId, gone.properties.iothubname, gone.properties.link, gone.properties.softDelete], ['dev-1', 'default', 'default', 'false']);
+    const metrics = await (await fetch(`${daemon.operations}/metrics`)).text();
+    assert.match(metrics, /^twinstep_changes_total\{kind="create",link="default",result="done"\} 3$/m);
+    assert.match(metrics, /^twinstep_changes_total\{kind="delete",link="default",result="done"\} 1$/m);
+    assert.equal((await daemon.stop()).code, 0);
+
+    daemon = await serve({ iotHubFacadeUseSoftDelete: 'true' });
+    await call(200, 'DELETE', '/api/devices/dev-2');
+    await until('the soft one', () => ingestion.of('IoTHubDeviceDeleted').some((event) => event.properties.softDelete === 'true'));
+    assert.equal((await daemon.stop()).code, 0);
+    assert.deepEqual([ingestion.of('IoTHubDeviceCreated').length, ingestion.of('IoTHubDeviceDeleted').length], [3, 2], 'each once');
+    nothingWrong(ingestion);
+  });
+
   scene('events outlive an ingestion that is away and a kill -9, and come when it is back', empty, async (s, t) => {
     const port = await freePort();
     const variables = { APPLICATIONINSIGHTS_CONNECTION_STRING: `InstrumentationKey=${instrumentationKey};IngestionEndpoint=http://127.0.0.1:${port}` };

@@ -19,6 +19,7 @@ struct FacadeDeps {
   Rng& rng;
   std::function<workflows::FacadeTarget(const config::Link&)> open;  ///< for a link of the configuration
   std::stop_token stop{};                                            ///< fires when the daemon stops
+  workflows::FacadeDevices::OnRecorded recorded{};                   ///< hears of what was done
 };
 
 /// The façade: POST, DELETE and GET of /api/devices/{device} and /api/devices/{hub}/{device}, and
@@ -30,7 +31,7 @@ class Facade {
  public:
   explicit Facade(FacadeDeps deps)
       : deps_(std::move(deps)),
-        devices_(deps_.store, deps_.clock, deps_.rng),
+        devices_(deps_.store, deps_.clock, deps_.rng, deps_.recorded),
         repetitions_(deps_.database, deps_.clock, deps_.rng) {}
 
   void add_routes(Router& router);

@@ -510,9 +510,17 @@ class FillingDatabase final : public store::Database {
 TEST_F(FacadeRoutes, WhileTheStoreIsFullNothingIsPromisedAndAfterTheFirstTimeTheHubIsLeftAlone) {
   FillingDatabase filling(*database);
   store::WorkflowStore over(filling);
-  Facade other(FacadeDeps{config, filling, over, clock, rng, [this](const config::Link& link) {
+  std::vector<std::string> heard;
+  Facade other(FacadeDeps{config,
+                          filling,
+                          over,
+                          clock,
+                          rng,
+                          [this](const config::Link& link) {
                             return workflows::FacadeTarget{link, fake_hub, network, [] { return size_t{50}; }};
-                          }});
+                          },
+                          {},
+                          [&](const store::NewWorkflow& task) { heard.push_back(task.history.at(0).what); }});
   Router routes;
   other.add_routes(routes);
   const auto ask = [&](std::string id, std::vector<http::Header> headers = {}) {
@@ -530,10 +538,12 @@ TEST_F(FacadeRoutes, WhileTheStoreIsFullNothingIsPromisedAndAfterTheFirstTimeThe
   EXPECT_NE(header(first, "Retry-After"), "");
   EXPECT_EQ(ask("second").status, 503);
   EXPECT_FALSE(fake_hub.devices.contains("second"));
+  EXPECT_TRUE(heard.empty()) << "nobody hears of what is not written";
   filling.full = false;
   EXPECT_EQ(ask("first").status, 200) << "it was made the first time";
   EXPECT_EQ(history("first"), std::vector<std::string>{"IoTHubDeviceFound"});
   EXPECT_EQ(ask("second").status, 201);
+  EXPECT_EQ(heard, (std::vector<std::string>{"IoTHubDeviceFound", "IoTHubDeviceCreated"}));
 }
 
 TEST_F(FacadeRoutes, ADeviceMadeBeforeACrashIsRecordedWhenItIsAskedForAgain) {

@@ -51,6 +51,21 @@ void EventMaker::recorded(const store::Workflow& claim, const store::Finish& fin
   }
 }
 
+void EventMaker::done_by_facade(const store::NewWorkflow& task) {
+  store::Workflow ended;
+  ended.id = task.id;
+  ended.kind = task.kind;
+  ended.input = task.input;
+  for (const store::HistoryLine& line : task.history) {
+    const bool softly = line.what == "IoTHubDeviceDisabled";  // the sample calls both a deletion
+    const bool deleted = softly || line.what == "IoTHubDeviceDeleted";
+    if (!deleted && line.what != "IoTHubDeviceCreated") continue;
+    obs::Event event = about(deleted ? "IoTHubDeviceDeleted" : "IoTHubDeviceCreated", ended);
+    if (deleted) event.properties.emplace_back("softDelete", softly ? "true" : "false");
+    sink_.emit(event);
+  }
+}
+
 void EventMaker::run_recorded(const store::Workflow& claim, const store::Finish& finish, store::State state) {
   const auto tell = [&](std::string_view name, std::string_view text, bool ended) {
     obs::Event event = about(name, claim);

@@ -24,6 +24,8 @@ class EventMaker {
   /// A claim begins: RunStarted at the first one of a run.
   void begun(const store::Workflow& claim);
   void recorded(const store::Workflow& claim, const store::Finish& finish, store::State state);
+  /// What a caller of the façade had done: a task that was written as ended.
+  void done_by_facade(const store::NewWorkflow& task);
   void rested(const engine::LaneRest& rest);
   /// A person decided about a run that is not at work: "RunApproved", "RunRejected", "RunCancelled".
   void answered(std::string_view event, const store::Workflow& run, std::string_view by);

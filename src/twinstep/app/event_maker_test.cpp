@@ -86,6 +86,23 @@ TEST_F(EventMakerTest, HistoryLinesOfTasksAreTheSamplesEventsWithItsProperties) 
   EXPECT_EQ(heard.events[1].operation, task.id.value);
 }
 
+TEST_F(EventMakerTest, WhatCallersOfTheFacadeHadDoneIsToldAsTheSampleDoes) {
+  store::NewWorkflow call;
+  call.id = task.id;
+  call.kind = "device";
+  call.input = R"({"link":"thingpark","device":"lora-01","what":"created","tags":{"EUI":"1"}})";
+  for (const char* line : {"IoTHubDeviceCreated", "IoTHubDeviceDeleted", "IoTHubDeviceDisabled", "IoTHubDeviceEnabled",
+                           "IoTHubDeviceFound", "IoTHubDeviceAbsent", "IoTHubDeviceAdopted"}) {
+    call.history = {{{}, line, "facade call of tp"}};
+    maker.done_by_facade(call);
+  }
+  EXPECT_THAT(heard.names(), ElementsAre("IoTHubDeviceCreated", "IoTHubDeviceDeleted", "IoTHubDeviceDeleted"));
+  EXPECT_THAT(heard.properties(0), UnorderedElementsAre(Pair("deviceId", "lora-01"), Pair("iothubname", "contoso"),
+                                                        Pair("link", "thingpark"), Pair("task", task.id.value)));
+  EXPECT_EQ(heard.properties(1).at("softDelete"), "false");
+  EXPECT_EQ(heard.properties(2).at("softDelete"), "true");
+}
+
 TEST_F(EventMakerTest, AHubThatIsNoAzureHostIsCalledAsInTheConfiguration) {
   config.hubs[0].host = "localhost:8443";
   store::Finish finish;

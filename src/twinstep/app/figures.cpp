@@ -29,6 +29,11 @@ constexpr std::array kSaid{
     Said{"ExternalDeviceCreationFailed", "create", "failed"}, Said{"ExternalDeviceDeleted", "delete", "done"},
     Said{"ExternalDeviceDeletedError", "delete", "error"},    Said{"ExternalDeviceDeleteFailed", "delete", "failed"}};
 
+constexpr std::array kDoneByFacade{
+    Said{"IoTHubDeviceCreated", "create", "done"}, Said{"IoTHubDeviceDeleted", "delete", "done"},
+    Said{"IoTHubDeviceDisabled", "disable", "done"}, Said{"IoTHubDeviceEnabled", "update", "done"},
+    Said{"IoTHubDeviceAdopted", "adopt", "done"}};
+
 bool has_ended(State state) { return state == State::kDone || state == State::kFailed || state == State::kCancelled; }
 
 /// Both are told; the first one may be empty.
@@ -103,6 +108,14 @@ void Figures::recorded(const store::Workflow& claim, const store::Finish& finish
   run_ended_ = true;
   if (has_ended(state) && ended_.size() < kMostEnded) ended_.emplace_back(link, claim.id);
   changed_.notify_all();
+}
+
+void Figures::done_by_facade(const store::NewWorkflow& task) {
+  const std::string_view link = api::subject_of(task.key).link;
+  for (const store::HistoryLine& line : task.history)
+    for (const Said& said : kDoneByFacade)
+      if (line.what == said.line) metrics_.changed(link, said.kind, said.result, 1);
+  metrics_.task_ended(link, store::to_string(task.state));
 }
 
 void Figures::rested(const engine::LaneRest& rest) { metrics_.lane_alarm(rest.lane, rest.rests && rest.alarm); }

@@ -31,6 +31,8 @@ class Figures {
   /// Puts its ears behind those that the options have already.
   void listen_to(engine::EngineOptions& options);
   void taken_in(const api::IntakeCounts& more);
+  /// What a caller of the façade had done: a task that was written as ended.
+  void done_by_facade(const store::NewWorkflow& task);
 
   /// The engine outlives what follows until stop().
   void start(const engine::Engine& engine);

@@ -152,6 +152,24 @@ TEST_F(FiguresTest, TasksAreCountedWithTheChangesThatTheirHistoryTells) {
   EXPECT_TRUE(has(text, R"(twinstep_tasks{lane="run/contoso",state="waiting"} 0)")) << "none is 0, not absent";
 }
 
+TEST_F(FiguresTest, WhatCallersOfTheFacadeHadDoneIsCounted) {
+  store::NewWorkflow call;
+  call.kind = "device";
+  call.key = "device/scheduled/dev1";
+  call.state = State::kDone;
+  for (const char* line : {"IoTHubDeviceCreated", "IoTHubDeviceCreated", "IoTHubDeviceDeleted", "IoTHubDeviceDisabled",
+                           "IoTHubDeviceEnabled", "IoTHubDeviceAdopted", "IoTHubDeviceFound"}) {
+    call.history = {{{}, line, "facade call of tp"}};
+    figures->done_by_facade(call);
+  }
+  const std::string text = read();
+  EXPECT_TRUE(has(text, R"(twinstep_changes_total{kind="create",link="scheduled",result="done"} 2)"));
+  for (const char* kind : {"delete", "disable", "update", "adopt"})
+    EXPECT_TRUE(
+        has(text, fmt::format(R"(twinstep_changes_total{{kind="{}",link="scheduled",result="done"}} 1)", kind)));
+  EXPECT_TRUE(has(text, R"(twinstep_tasks_ended_total{link="scheduled",outcome="done"} 7)"));
+}
+
 TEST_F(FiguresTest, RestsEventsAndEarlierEarsAreHeard) {
   std::vector<std::string> heard;
   engine::EngineOptions with_ears;

@@ -186,7 +186,11 @@ void Service::add_routes(api::KeyDeps keys) {
         return workflows::FacadeTarget{link, remotes_->interactive_hub(link), remotes_->external(link),
                                        [&budget] { return budget.most_at_once(azure::HubOperation::kRegistry); }};
       },
-      stopping_.get_token()});
+      stopping_.get_token(),
+      [events = events_.get(), figures = figures_.get()](const store::NewWorkflow& task) {
+        events->done_by_facade(task);
+        figures->done_by_facade(task);
+      }});
   facade_->add_routes(router_);
   api::ApiDeps deps{
       *config_,

@@ -197,6 +197,8 @@ Status FacadeDevices::record(const FacadeTarget& at, const std::vector<Record>& 
     return fail(
         ErrorKind::kUnavailable, "store.away",
         fmt::format("the hub did what was asked, but it could not be recorded: {}; ask again", started.error().what));
+  if (on_recorded_)
+    for (const store::NewWorkflow& row : rows) on_recorded_(row);
   return {};
 }
 

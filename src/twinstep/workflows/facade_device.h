@@ -77,8 +77,11 @@ class FacadeDevices {
     json::object tags{};  ///< of creates; passed why_tags_unfit()
   };
 
-  FacadeDevices(store::WorkflowStore& store, Clock& clock, Rng& rng)
-      : store_(store), queue_(store), clock_(clock), rng_(rng) {}
+  /// Told of every ended task once it is written, before the outcome is given; must not block.
+  using OnRecorded = std::function<void(const store::NewWorkflow&)>;
+
+  FacadeDevices(store::WorkflowStore& store, Clock& clock, Rng& rng, OnRecorded on_recorded = {})
+      : store_(store), queue_(store), clock_(clock), rng_(rng), on_recorded_(std::move(on_recorded)) {}
 
   Result<FacadeOutcome> create(const FacadeTarget& at, const DeviceId& id, const json::object& tags,
                                const FacadeCall& call);
@@ -128,6 +131,7 @@ class FacadeDevices {
   store::StartQueue queue_;
   Clock& clock_;
   Rng& rng_;
+  const OnRecorded on_recorded_;
   KeyedLocks locks_;
   std::atomic<bool> store_failed_ = false;  // at the last record: look before the hub is touched again
 };
