@@ -68,6 +68,9 @@ describe('telemetry', { concurrency: 2 }, () => {
         assert.equal(event.properties.iothubname, 'default');
       }
       const outcome = await (await fetch(`${daemon.operations}/api/v1/runs/${run}/devices?outcome=done&limit=1000`)).json();
+      for (const [name, property, wanted] of [['ExternalDeviceCreationError', 'error', /./], ['ExternalDeviceDeletedError', 'errorMessage', /./],
+        ['DeviceTwinCheckFail', 'missingProperty', /^\w+$/], ['IoTHubJobCheckNotComplete', 'jobId', /./], ['IoTHubJobCheckNotComplete', 'jobStatus', /^(Enqueued|Running)$/]])
+        assert.match(ingestion.of(name)[0].properties[property] ?? '', wanted, `${property} of ${name}`);
       for (const [name, op] of [['IoTHubDeviceCreated', 'create'], ['IoTHubDeviceDeleted', 'delete']])
         assert.deepEqual(ingestion.of(name).map((event) => event.properties.deviceId).sort(),
           outcome.items.filter((item) => item.op === op).map((item) => item.device).sort(), name);

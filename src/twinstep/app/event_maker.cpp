@@ -16,6 +16,21 @@ constexpr std::array<std::string_view, 10> kOfDevices{"ExternalDeviceCreated",  
                                                       "DeviceTwinCheckFail",          "DeviceTwinCheckFailed",
                                                       "IoTHubDeviceCreated",          "IoTHubDeviceDeleted"};
 
+/// What the sample calls the reason; empty = it sent none.
+std::string_view samples_name(std::string_view event) {
+  if (event == "ExternalDeviceCreationError") return "error";
+  if (event == "ExternalDeviceDeletedError") return "errorMessage";
+  return {};
+}
+
+/// The first tag that a list of faults ("EUI must have 16 characters, applicationKey is missing") says is missing.
+std::string_view first_missing(std::string_view faults) {
+  const size_t end = faults.find(" is missing");
+  if (end == std::string_view::npos) return {};
+  const size_t before = faults.rfind(", ", end);
+  return faults.substr(0, end).substr(before == std::string_view::npos ? 0 : before + 2);
+}
+
 bool is_run(const store::Workflow& workflow) { return workflow.kind == "run" || workflow.kind == "sweep"; }
 
 }  // namespace
@@ -47,6 +62,10 @@ void EventMaker::recorded(const store::Workflow& claim, const store::Finish& fin
     if (std::find(kOfDevices.begin(), kOfDevices.end(), line.what) == kOfDevices.end()) continue;
     obs::Event event = about(line.what, claim);
     if (!line.detail.empty()) event.properties.emplace_back("reason", line.detail);
+    if (const auto name = samples_name(line.what); !name.empty() && !line.detail.empty())
+      event.properties.emplace_back(name, line.detail);
+    if (const auto tag = first_missing(line.detail); line.what == "DeviceTwinCheckFail" && !tag.empty())
+      event.properties.emplace_back("missingProperty", tag);
     sink_.emit(event);
   }
 }

@@ -79,11 +79,26 @@ TEST_F(EventMakerTest, HistoryLinesOfTasksAreTheSamplesEventsWithItsProperties) 
       {{}, "DeviceTwinCheckFail", "EUI is missing"}, {{}, "created", ""}, {{}, "ExternalDeviceCreated", ""}};
   maker.recorded(task, finish, store::State::kDone);
   EXPECT_THAT(heard.names(), ElementsAre("DeviceTwinCheckFail", "ExternalDeviceCreated"));
-  EXPECT_THAT(heard.properties(0), UnorderedElementsAre(Pair("deviceId", "lora-01"), Pair("iothubname", "contoso"),
-                                                        Pair("link", "thingpark"), Pair("task", task.id.value),
-                                                        Pair("reason", "EUI is missing")));
+  EXPECT_THAT(heard.properties(0),
+              UnorderedElementsAre(Pair("deviceId", "lora-01"), Pair("iothubname", "contoso"),
+                                   Pair("link", "thingpark"), Pair("task", task.id.value),
+                                   Pair("reason", "EUI is missing"), Pair("missingProperty", "EUI")));
   EXPECT_EQ(heard.properties(1).count("reason"), 0u);
   EXPECT_EQ(heard.events[1].operation, task.id.value);
+}
+
+TEST_F(EventMakerTest, AReasonHasTheNameThatTheSampleGaveItToo) {
+  store::Finish finish;
+  finish.history = {{{}, "ExternalDeviceCreationError", "HTTP status 500"},
+                    {{}, "ExternalDeviceDeletedError", "HTTP status 501"},
+                    {{}, "DeviceTwinCheckFail", "EUI must have 16 characters, applicationKey is missing, b is missing"},
+                    {{}, "ExternalDeviceCreationFailed", "HTTP status 400"}};
+  maker.recorded(task, finish, store::State::kFailed);
+  EXPECT_EQ(heard.properties(0).at("error"), "HTTP status 500");
+  EXPECT_EQ(heard.properties(0).at("reason"), "HTTP status 500");
+  EXPECT_EQ(heard.properties(1).at("errorMessage"), "HTTP status 501");
+  EXPECT_EQ(heard.properties(2).at("missingProperty"), "applicationKey");
+  EXPECT_EQ(heard.properties(3).size(), 5u) << "the sample sent no reason with it";
 }
 
 TEST_F(EventMakerTest, WhatCallersOfTheFacadeHadDoneIsToldAsTheSampleDoes) {

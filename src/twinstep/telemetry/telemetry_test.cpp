@@ -141,6 +141,14 @@ TEST(EventTable, HasTheSamplesTwelveNamesAndNoSecretProperty) {
   }
   for (const char* name : {"IoTHubJobCheckNotComplete", "IoTHubJobFailed"})
     EXPECT_THAT(find_event(name)->properties, testing::Contains("iotHubJobId")) << name;
+  const std::map<std::string_view, std::vector<std::string_view>> of_the_sample{
+      {"ExternalDeviceCreationError", {"error"}},
+      {"ExternalDeviceDeletedError", {"errorMessage"}},
+      {"DeviceTwinCheckFail", {"missingProperty"}},
+      {"IoTHubJobCheckNotComplete", {"jobId", "jobStatus"}},
+      {"IoTHubDeviceDeleted", {"softDelete"}}};
+  for (const auto& [name, properties] : of_the_sample)
+    EXPECT_THAT(find_event(name)->properties, testing::IsSupersetOf(properties)) << name;
   for (const EventKind& kind : event_table())
     for (std::string_view property : kind.properties)
       EXPECT_THAT(std::string(property), testing::Not(testing::ContainsRegex("[Kk]ey|[Ss]ecret|[Tt]oken|tags")));

@@ -5,6 +5,12 @@ namespace {
 
 constexpr Millis kAskTime{2'000};  // whether a person stopped it
 
+/// As Microsoft's JobStatus of .NET has it, which the sample sends.
+const char* status_text(azure::JobState state) {
+  if (state == azure::JobState::kEnqueued) return "Enqueued";
+  return state == azure::JobState::kRunning ? "Running" : "Unknown";
+}
+
 }  // namespace
 
 bool ClaimWatch::leaving() const {
@@ -21,6 +27,8 @@ void ClaimWatch::job_not_complete(const azure::Job& job) {
   obs::Event event = about("IoTHubJobCheckNotComplete");
   event.properties.emplace_back("iotHubJobId", job.id.value);
   event.properties.emplace_back("job", job.is_import ? "import" : "export");
+  event.properties.emplace_back("jobId", job.id.value);
+  event.properties.emplace_back("jobStatus", status_text(job.state));
   event.measurements.emplace_back("progress", job.progress);
   emit(event);
 }
