@@ -5,7 +5,7 @@ import { Agent } from 'node:https';
 import { createConnection } from 'node:net';
 import { describe } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { freePort, peer, scene, until } from './lib.mjs';
+import { delivery, freePort, hook, peer, scene, until } from './lib.mjs';
 
 const { Registry } = peer('azure-iothub');
 const empty = ['--devices', '0', '--no-throttle'];
@@ -271,6 +271,24 @@ describe('facade', { concurrency: 2 }, () => {
     await pause(1000);
     await runOnce(daemon);
     assert.deepEqual(await s.ids(), ['listed-1', 'listed-2', 'listed-3'], 'the list does not have it, and it is owned');
+  });
+
+  scene('a hub that hangs holds up callers of the façade, and no events', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(() => daemon.stop('SIGKILL'));
+    const { create } = facade(daemon);
+    await s.fault({ server: 'hub', delayMs: 60_000, times: -1 });
+    let turnedAway = 0;
+    for (let n = 0; n < 120; ++n)
+      create(`slow-${n}`).then((answer) => {
+        if (answer.status === 503 && answer.body.code === 'facade.busy' && answer.headers.get('retry-after') === '1') turnedAway += 1;
+      }, () => {});
+    await until('those who are too many are told so', () => turnedAway >= 120 - 64);
+    for (let n = 0; n < 10; ++n) {
+      const answer = await fetch(daemon.address + hook, { method: 'POST', body: delivery(`event-${n}`), signal: AbortSignal.timeout(5000) });
+      assert.equal(answer.status, 200, await answer.text());
+    }
+    await s.noFaults();
   });
 
   scene('no request, however strange, gets a 5xx other than 503 or touches another device', empty, async (s, t) => {

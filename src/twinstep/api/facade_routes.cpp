@@ -225,6 +225,21 @@ Status Facade::find_link(Ask& ask) const {
                           ask.hub->name, names_of(names)));
 }
 
+http::ServerResponse Facade::in_turn(const std::function<http::ServerResponse()>& work) {
+  struct Turn {
+    std::atomic<int>& at_work;
+    ~Turn() { at_work.fetch_sub(1); }
+  };
+  const int others = at_work_.fetch_add(1);
+  const Turn turn{at_work_};
+  if (others < deps_.most_at_work) return work();
+  Error busy{.kind = ErrorKind::kUnavailable,
+             .what = fmt::format("{} other calls wait for a hub already; nothing was done, ask again", others),
+             .code = "facade.busy"};
+  busy.retry_after = Millis{1'000};
+  return problem(busy);
+}
+
 http::ServerResponse Facade::answer(const http::ServerRequest& request, const RouteMatch& match, DeviceAction action,
                                     Act act) {
   const auto work = [&]() -> Result<http::ServerResponse> {
@@ -266,7 +281,7 @@ http::ServerResponse Facade::answer(const http::ServerRequest& request, const Ro
       auto out = (this->*act)(ask);
       return out ? std::move(*out) : facade_problem(out.error());
     };
-    return changes && !ask.call.dry_run ? repetitions_.once(request, ask.who, done) : done();
+    return in_turn([&] { return changes && !ask.call.dry_run ? repetitions_.once(request, ask.who, done) : done(); });
   };
   if (action != DeviceAction::kRead && cross_site(request))
     return problem(403, "api.cross-site",
@@ -439,7 +454,7 @@ http::ServerResponse Facade::batch(const http::ServerRequest& request, const Rou
       auto out = act();
       return out ? std::move(*out) : facade_problem(out.error());
     };
-    return ask.call.dry_run ? done() : repetitions_.once(request, ask.who, done);
+    return in_turn([&] { return ask.call.dry_run ? done() : repetitions_.once(request, ask.who, done); });
   };
   if (cross_site(request))
     return problem(403, "api.cross-site",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -20,6 +21,7 @@ struct FacadeDeps {
   std::function<workflows::FacadeTarget(const config::Link&)> open;  ///< for a link of the configuration
   std::stop_token stop{};                                            ///< fires when the daemon stops
   workflows::FacadeDevices::OnRecorded recorded{};                   ///< hears of what was done
+  int most_at_work = 64;  ///< calls that may wait for a hub at once; the others are 503 "facade.busy"
 };
 
 /// The façade: POST, DELETE and GET of /api/devices/{device} and /api/devices/{hub}/{device}, and
@@ -55,10 +57,13 @@ class Facade {
   Result<http::ServerResponse> remove(Ask& ask);
   Result<http::ServerResponse> read(Ask& ask);
   http::ServerResponse batch(const http::ServerRequest& request, const RouteMatch& match);
+  /// `work`, unless too many wait for a hub already: when it hangs they must not take all threads of the listener.
+  http::ServerResponse in_turn(const std::function<http::ServerResponse()>& work);
 
   const FacadeDeps deps_;
   workflows::FacadeDevices devices_;
   Repetitions repetitions_;
+  std::atomic<int> at_work_ = 0;
 };
 
 }  // namespace twinstep::api

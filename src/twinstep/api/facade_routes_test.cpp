@@ -642,6 +642,46 @@ TEST_F(FacadeRoutes, WhileTheFirstRequestIsAtWorkTheSecondWithItsKeyIs409) {
   EXPECT_EQ(create("dev-1", {}, {key("one")}).status, 201) << "replayed";
 }
 
+TEST_F(FacadeRoutes, WhileAsManyWaitForTheHubAsMayTheNextIsToldToComeAgain) {
+  Facade narrow(FacadeDeps{config,
+                           *database,
+                           store,
+                           clock,
+                           rng,
+                           [this](const config::Link& link) {
+                             return workflows::FacadeTarget{link, fake_hub, network, [] { return size_t{50}; }};
+                           },
+                           {},
+                           {},
+                           1});
+  Router routes;
+  narrow.add_routes(routes);
+  const auto ask = [&](std::string method, std::string path, std::string body = {}) {
+    http::ServerRequest request;
+    request.method = std::move(method);
+    request.path = request.target = std::move(path);
+    request.body = std::move(body);
+    return routes.handle(request, *gate);
+  };
+  std::vector<http::ServerResponse> others;
+  fake_hub.before_write = [&](const DeviceId&) -> Status {
+    others.push_back(ask("POST", "/api/devices/contoso/dev-2"));
+    others.push_back(ask("GET", "/api/devices/contoso/dev-2"));
+    others.push_back(ask("POST", "/api/v1/devices/contoso:batch", R"({"operations":[{"op":"create","id":"dev-2"}]})"));
+    return {};
+  };
+  EXPECT_EQ(ask("POST", "/api/devices/contoso/dev-1").status, 201);
+  ASSERT_EQ(others.size(), 3u);
+  for (const http::ServerResponse& other : others) {
+    EXPECT_EQ(other.status, 503);
+    EXPECT_EQ(json_of(other).at("code"), "facade.busy");
+    EXPECT_EQ(header(other, "Retry-After"), "1");
+  }
+  fake_hub.before_write = {};
+  EXPECT_FALSE(fake_hub.devices.contains("dev-2"));
+  EXPECT_EQ(ask("POST", "/api/devices/contoso/dev-2").status, 201);
+}
+
 TEST_F(FacadeRoutes, ManyAtOnceForOneDeviceEndInOneOfTheirStatesAndInOneCreation) {
   std::atomic<int> created{0}, fine{0}, conflicts{0}, others{0};
   {

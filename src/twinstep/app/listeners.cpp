@@ -7,7 +7,9 @@
 namespace twinstep::app {
 namespace {
 
-constexpr int kPublicHands = 64;  // each waits for its commit; many that wait together share one flush
+/// Each waits for its commit; many that wait together share one flush. More than callers of the façade may hold while
+/// they wait for a hub (FacadeDeps::most_at_work), so that deliveries of events are taken meanwhile.
+constexpr int kPublicHands = 96;
 constexpr int kPublicQueue = 2048;
 constexpr int kOperationsHands = 8;
 constexpr int kOperationsConnections = 512;
