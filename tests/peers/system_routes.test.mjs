@@ -25,7 +25,8 @@ const odd = ['%2F', '%252F', '..', '%2e%2e', '%00', '%', '%zz', '%C3%28', '//', 
 const names = ['limit', 'state', 'link', 'device', 'before', 'dryRun', 'code', 'showHistory', 'createdTimeFrom', 'top', 'reason', 'outcome', 'x', ''];
 const bodies = ['', '{}', '[]', 'null', '{', '{"all":true}', '{"filter":{}}', '{"plan":"x","by":"me"}', '[[[[[[[[', '{"tags":{"a":{"b":1}}}', '"x"', '1e999',
   '{"a":"\\ud800"}', '\u0000', '{"level":"debug"}', JSON.stringify({ a: 'x'.repeat(9000) }), '[{"id":"1","eventType":"Microsoft.Devices.DeviceCreated"}]',
-  '{"devices":[{"id":"x"},{"id":"x"}]}', '['.repeat(5000)];
+  '{"operations":[{"op":"create","id":"x"},{"op":"delete","id":"X"}]}', '{"operations":[{"op":"create","id":"lora-1","tags":{"a":1}}]}',
+  '{"operations":[{"op":"delete","id":"lora-1"}]}', '['.repeat(5000)];
 
 /// Sends bytes, gives what comes back; null when the daemon closed without an answer.
 function raw(port, bytes) {
@@ -139,11 +140,55 @@ describe('routes', { concurrency: 2 }, () => {
           assert.deepEqual(there, gone, `${method}${dry}`);
           for (const one of there) assert.match(one, /^40[13] /, `${method}${dry}: ${one}`);
         }
-    const batch = (id) => fetch(`${daemon.address}/api/v1/devices/default:batch?dryRun=true`, { method: 'POST',
-      headers: { ...bearer(mine), 'content-type': 'application/json' }, body: JSON.stringify({ devices: [{ id, operation: 'delete' }] }) })
-      .then(async (answer) => `${answer.status} ${(await answer.text()).replaceAll(id, 'ID')}`);
-    assert.equal(await batch('theirs-there'), await batch('theirs-gone'));
+    const batch = (key, dry, operations) => fetch(`${daemon.address}/api/v1/devices/default:batch${dry}`, { method: 'POST',
+      headers: { ...bearer(key), 'content-type': 'application/json' }, body: JSON.stringify({ operations }) })
+      .then(async (answer) => `${answer.status} ${(await answer.text()).replaceAll(/theirs-(there|gone)/g, 'ID')}`);
+    for (const dry of ['', '?dryRun=true'])
+      for (const [key, op] of [[mine, 'delete'], [mine, 'create'], [writer, 'delete'], [reader, 'delete'], ['wrong', 'delete']]) {
+        const [there, gone] = [await batch(key, dry, [{ op, id: 'theirs-there' }]), await batch(key, dry, [{ op, id: 'theirs-gone' }])];
+        assert.equal(there, gone);
+        assert.match(there, /^40[13] /, `${op}${dry}: ${there}`);
+        if (key !== mine) continue;
+        // Beside one that the key may touch, each has its own answer: still nothing is told of the others.
+        const mixed = (id) => batch(key, dry, [{ op, id }, { op: 'delete', id: 'mine-1' }]);
+        const both = await mixed('theirs-there');
+        assert.equal(both, await mixed('theirs-gone'));
+        assert.match(both, /^200 .*"status":403,"code":"facade\.not-allowed".*"status":404/s, both);
+      }
     assert.deepEqual(await s.ids(), ['theirs-there']);
+  });
+
+  scene('a path of escapes within escapes costs no more than another one, and its key is hidden all the same', ['--devices', '0'], async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    const nested = (end) => `/%${'25'.repeat(15_000)}${end}`;
+    const begun = Date.now();
+    const answers = await Promise.all(Array.from({ length: 32 }, () => raw(daemon.port, `GET ${nested('41')} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)));
+    assert.deepEqual([...new Set(answers.map(statusOf))], [404]);
+    assert.ok(Date.now() - begun < 5000, `${Date.now() - begun} ms for 32 of them`);  // a round for each level: 20 s and more
+    const hidden = await raw(daemon.port, `GET ${nested('74')}sk_0123456789ab_hunter2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+    assert.equal(statusOf(hidden), 404);
+    assert.ok(!hidden.includes('hunter2'));
+    await daemon.stop();
+    assert.ok(!daemon.output().includes('hunter2'));
+  });
+
+  scene('what two readers could take for one request or for two is refused, and nothing behind it is read', ['--devices', '0', '--no-throttle'], async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    const second = 'DELETE /api/devices/innocent HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+    assert.equal((await fetch(`${daemon.address}/api/devices/innocent`, { method: 'POST' })).status, 201);
+    for (const framing of ['Content-Length: 5\r\nTransfer-Encoding: chunked', 'Transfer-Encoding: xchunked', 'Transfer-Encoding: chunked, identity',
+      'Transfer-Encoding: gzip, chunked', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity', 'Transfer-Encoding : chunked', 'Transfer-Encoding:\x0bchunked',
+      'Content-Length: 0\r\nContent-Length: 5', 'Content-Length: +0', 'Content-Length: 0x0', 'Content-Length: -1', 'Content-Length: 18446744073709551616',
+      'Host: other', 'X\x00: y', 'X: y\nContent-Length: 0']) {
+      const answer = await raw(daemon.port, `POST /api/devices/first HTTP/1.1\r\nHost: localhost\r\n${framing}\r\n\r\n0\r\n\r\n${second}`);
+      assert.equal(statusOf(answer), 400, `${JSON.stringify(framing)}: ${answer}`);
+      assert.equal(answer.match(/HTTP\/1\.1 \d{3} /g).length, 1, `${JSON.stringify(framing)}: ${answer}`);
+    }
+    const old = await raw(daemon.port, `POST /api/devices/first HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${second}`);
+    assert.equal(statusOf(old), 400, old);
+    assert.deepEqual(await s.ids(), ['innocent']);
   });
 
   scene('a path reaches exactly the device that it names, or none', ['--devices', '0', '--time-factor', '60', '--no-throttle'], async (s, t) => {
