@@ -273,6 +273,24 @@ describe('facade', { concurrency: 2 }, () => {
     assert.deepEqual(await s.ids(), ['listed-1', 'listed-2', 'listed-3'], 'the list does not have it, and it is owned');
   });
 
+  scene('a key\'s rate holds for the devices of its batches too', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    const key = (await s.runs(0, ['key', 'create', '--name', 'slow', '--may', 'create', '--rate', '10/s'])).stdout.trim();
+    const { call, batch } = facade(daemon);
+    await until('the key is needed', async () => (await call('GET', '/api/devices/x')).status === 401);
+    const twenty = (from) => Array.from({ length: 20 }, (_, n) => ({ op: 'create', id: `dev-${from + n}` }));
+    const shown = { 'x-functions-key': key };
+    assert.equal((await batch(twenty(0), shown)).body.done, 20);
+    const refused = await batch(twenty(20), shown);
+    assert.deepEqual([refused.status, refused.body.code], [429, 'auth.rate'], refused.text);
+    const seconds = Number(refused.headers.get('retry-after'));
+    assert.ok(seconds >= 1 && seconds <= 2, `${seconds}`);
+    assert.equal((await s.ids()).length, 20);
+    await pause(seconds * 1000);
+    assert.equal((await batch(twenty(20), shown)).body.done, 20);
+  });
+
   scene('a hub that hangs holds up callers of the façade, and no events', empty, async (s, t) => {
     const daemon = await s.serve();
     t.after(() => daemon.stop('SIGKILL'));

@@ -414,6 +414,8 @@ http::ServerResponse Facade::batch(const http::ServerRequest& request, const Rou
     Status usable;
     if (ask.hub) usable = find_link(ask);
     TRY_ASSIGN(auto items, read_batch(request, ask.who, ask.hub ? ask.hub->name : name, ask.link));
+    // Each is a call of its own to the key's rate, whatever becomes of it.
+    if (ask.who.charge) ask.who.charge(items.size() - 1);
     const bool nothing_allowed = std::all_of(items.begin(), items.end(), [](const BatchItem& item) {
       return item.refused && item.refused->code == "facade.not-allowed";
     });

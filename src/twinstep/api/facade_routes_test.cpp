@@ -415,6 +415,21 @@ TEST_F(FacadeRoutes, ABatchGivesEachDeviceItsOwnResult) {
   EXPECT_EQ(history("new"), std::vector<std::string>{"IoTHubDeviceCreated"});
 }
 
+TEST_F(FacadeRoutes, ABatchCountsAsManyCallsToTheRateOfItsKey) {
+  size_t charged = 0;
+  Principal who = Principal::everything("tp");
+  who.charge = [&](size_t more) { charged += more; };
+  KeyGate limited(who);
+  caller = &limited;
+  const char* three = R"({"operations":[{"op":"create","id":"a"},{"op":"create","id":"b"},{"op":"delete","id":"c"}]})";
+  EXPECT_EQ(post("/api/v1/devices/contoso:batch?dryRun=true", three).status, 200);
+  EXPECT_EQ(charged, 2u);
+  EXPECT_EQ(post("/api/v1/devices/contoso:batch", three).status, 200);
+  EXPECT_EQ(charged, 4u);
+  EXPECT_EQ(create("d").status, 201);
+  EXPECT_EQ(charged, 4u) << "the gate took the first one";
+}
+
 TEST_F(FacadeRoutes, ABatchNamesEachDeviceOnceInWhateverSpellingAndAtMostAHundred) {
   const auto twice = post(
       "/api/v1/devices/contoso:batch",

@@ -273,6 +273,8 @@ Authenticator::Admitted Authenticator::enter(const http::ServerRequest& request,
         problem(403, "auth.scope",
                 fmt::format("the key '{}' does not have the scope {}, which this needs", who.name, to_string(scope))),
         "auth.scope"));
+  if (key->use->bucket)
+    who.charge = [use = key->use, &clock = clock_](size_t more) { use->charge(more, clock.steady_now()); };
   ++admitted_;
   return std::make_shared<const Principal>(std::move(who));
 }

@@ -220,6 +220,21 @@ TEST_F(KeyGateTest, AKeyThatAsksTooOftenIsToldWhenToComeAgain) {
   EXPECT_EQ(authenticator.counts().limited, 1u);
 }
 
+TEST_F(KeyGateTest, ARequestThatIsManyUsesUpAsMuchOfTheRate) {
+  security::Rights rights = with({Scope::kRead});
+  rights.rate = "2/s";
+  const MadeKey made = make("tp", rights);
+  const MadeKey other = ready("other", {Scope::kRead});
+  const Answer first = admit(bearer(made.text), Scope::kRead);
+  ASSERT_EQ(first.status, 200);
+  ASSERT_TRUE(first.who->charge);
+  first.who->charge(99);
+  EXPECT_EQ(admit(bearer(made.text), Scope::kRead).retry_after, "50");
+  clock.advance(seconds{50});
+  EXPECT_EQ(admit(bearer(made.text), Scope::kRead).status, 200);
+  EXPECT_FALSE(admit(bearer(other.text), Scope::kRead).who->charge) << "it has no rate";
+}
+
 TEST_F(KeyGateTest, RetryAfterIsTrue) {
   security::Rights rights = with({Scope::kRead});
   rights.rate = "6/m";

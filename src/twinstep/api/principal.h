@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,6 +25,8 @@ struct Principal {
   std::vector<std::string> hubs;  ///< names of hubs, compared without case; empty = every hub
   std::vector<std::string> ids;   ///< patterns of device ids, '*' any text, '?' one character; empty = every id
   std::vector<DeviceAction> actions;
+  /// Charges the key's rate for what one request asks for besides the first thing; empty = it has no rate.
+  std::function<void(size_t more)> charge{};
 
   bool has(Scope scope) const;
   /// May do this to that device. A key that may not, is told nothing of the device.

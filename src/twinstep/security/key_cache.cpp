@@ -31,6 +31,13 @@ std::chrono::nanoseconds KeyUse::take() {
   return wait;
 }
 
+void KeyUse::charge(size_t more, SteadyTime now) {
+  if (!bucket || more == 0) return;
+  std::scoped_lock lock(mutex);
+  const std::chrono::duration<double> span(static_cast<double>(more) / bucket->rate_per_second());
+  bucket->pause_until(now + std::chrono::duration_cast<SteadyTime::duration>(span));
+}
+
 void KeyCache::open(store::Database& database) {
   std::scoped_lock lock(mutex_);
   database_ = &database;

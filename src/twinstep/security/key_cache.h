@@ -23,6 +23,8 @@ struct KeyUse {
 
   /// Takes one request from the rate. Gives how long to wait before the next try when none is left; 0 = taken.
   std::chrono::nanoseconds take();
+  /// What was taken stands for `more` others as well: nothing is left until the rate has given them.
+  void charge(size_t more, SteadyTime now);
 };
 struct CachedKey {
   Key key;

@@ -223,6 +223,23 @@ TEST(KeyUse, TakesByAClockThatNeverStandsStill) {
   EXPECT_GT(use.take(), seconds{100});
 }
 
+TEST(KeyUse, WhatStandsForManyIsPaidBeforeTheNext) {
+  FakeClock clock;
+  KeyUse use;
+  use.charge(5, clock.steady_now());
+  EXPECT_EQ(use.take(), Millis{0}) << "without a rate nothing is owed";
+  use.bucket = std::make_unique<TokenBucket>(10, 10, clock);
+  EXPECT_EQ(use.take(), Millis{0});
+  use.charge(0, clock.steady_now());
+  EXPECT_EQ(use.take(), Millis{0});
+  use.charge(99, clock.steady_now());
+  EXPECT_EQ(use.take(), seconds{10});
+  clock.advance(seconds{9});
+  EXPECT_EQ(use.take(), seconds{1});
+  clock.advance(seconds{1});
+  EXPECT_EQ(use.take(), Millis{0});
+}
+
 TEST_F(KeyCacheTest, TheLatestUseWins) {
   const MadeKey made = make("tp", facade());
   const SystemTime later = clock.system_now() + hours{2};
