@@ -2,7 +2,7 @@
 // listener does that has none.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createSign, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHmac, createSign, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer } from 'node:https';
@@ -311,6 +311,83 @@ describe('keys', { concurrency: 2 }, () => {
     assert.equal((await ask(`${daemon.address}/api/v1/links`)).status, 401, 'also from this machine');
     await daemon.stop();
     assert.ok(!daemon.output().includes(good.slice(-40)), 'no token in the log');
+  });
+
+  scene('an issuer that changes its key loses no event, and nothing counts but what it signed', registry, async (s, t) => {
+    const tenant = 'ab1f708d-50f6-404c-a006-d71b2ac7a606';
+    const audience = '018b2aca-ae48-4d53-9d1c-3b5f4b6d8f51';
+    const [old, fresh, thief] = ['old', 'fresh', 'old'].map((kid) => ({ kid, ...generateKeyPairSync('rsa', { modulusLength: 2048 }) }));
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=issuer', '-addext', 'subjectAltName=IP:127.0.0.1',
+      '-keyout', s.path('issuer.key'), '-out', s.path('issuer.pem')], { stdio: 'ignore' });
+    let base;
+    let published = [old];
+    let asked = 0;
+    const issuer = createServer({ key: readFileSync(s.path('issuer.key')), cert: readFileSync(s.path('issuer.pem')) }, (question, answer) => {
+      if (question.url.endsWith('/keys')) {
+        asked += 1;
+        answer.end(JSON.stringify({ keys: published.map(({ kid, publicKey }) => ({ ...publicKey.export({ format: 'jwk' }), use: 'sig', kid })) }));
+      } else {
+        answer.end(JSON.stringify({ issuer: `${base}/${tenant}/v2.0`, jwks_uri: `${base}/${tenant}/keys` }));
+      }
+    });
+    await new Promise((resolve) => { issuer.listen(0, '127.0.0.1', resolve); });
+    t.after(() => issuer.close());
+    base = `https://127.0.0.1:${issuer.address().port}`;
+    const now = Math.floor(Date.now() / 1000);
+    const part = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+    const claims = { aud: audience, iss: `${base}/${tenant}/v2.0`, tid: tenant, ver: '2.0', azp: '4962773b-9cdb-44cf-a8bf-237846a00ab7', nbf: now - 60, exp: now + 3600 };
+    const signed = (by, header = {}, body = claims) => {
+      const text = `${part({ alg: 'RS256', typ: 'JWT', kid: by.kid, ...header })}.${part(body)}`;
+      return `${text}.${createSign('RSA-SHA256').update(text).sign(by.privateKey, 'base64url')}`;
+    };
+    s.write('both.pem', s.sim.ca + readFileSync(s.path('issuer.pem'), 'utf8'));
+    s.write('more.yaml', `serve: {webhook: {entra: {tenant: ${tenant}, audience: ${audience}, authority: "${base}"}}}\n`);
+    const begin = () => serveAt(s, '127.0.0.1:0', { TWINSTEP_CA_FILE: s.path('both.pem') }, ['--config', s.path('more.yaml')]);
+    let daemon = await begin();
+    t.after(() => daemon.stop());
+    const deliver = (token) => ask(`${daemon.address}${hook}`, { method: 'POST', body: JSON.stringify(event('e1')), headers: { 'aeg-event-type': 'Notification', ...bearer(token) } });
+    assert.equal((await deliver(signed(old))).status, 200);
+
+    // What nobody but the issuer could have signed otherwise is refused for good.
+    const [header, body, signature] = signed(old).split('.');
+    const withTwice = part(JSON.stringify(claims).replace('{', `{"aud":"another",`));
+    for (const [what, token] of Object.entries({
+      'signed by another key of that name': signed(thief),
+      'claims of another token': `${header}.${part({ ...claims, exp: now + 9999 })}.${signature}`,
+      'no signature': `${header}.${body}.`,
+      'alg none, any case': `${part({ alg: 'nOnE', kid: 'old' })}.${body}.${signature}`,
+      'the public key as a secret': `${part({ alg: 'HS256', kid: 'old' })}.${body}.${createHmac('sha256', old.publicKey.export({ type: 'spki', format: 'pem' })).update(`${part({ alg: 'HS256', kid: 'old' })}.${body}`).digest('base64url')}`,
+      'a key of its own in the header': signed(thief, { kid: 'thief', jwk: thief.publicKey.export({ format: 'jwk' }) }, { ...claims, aud: 'another' }),
+      'a critical extension': signed(old, { crit: ['exp'] }),
+      'another audience': signed(old, {}, { ...claims, aud: [audience, 'another'] }),
+      'another application': signed(old, {}, { ...claims, azp: '00000000-0000-0000-0000-000000000000' }),
+      'another tenant': signed(old, {}, { ...claims, tid: '00000000-0000-0000-0000-000000000000' }),
+      'another issuer': signed(old, {}, { ...claims, iss: `https://sts.windows.net/${tenant}/` }),
+      'a member twice': `${header}.${withTwice}.${createSign('RSA-SHA256').update(`${header}.${withTwice}`).sign(old.privateKey, 'base64url')}`,
+      'times as text': signed(old, {}, { ...claims, exp: String(now + 3600) }),
+      'padding': `${header}.${body}.${signature}==`,
+    })) {
+      const answer = await deliver(token);
+      assert.equal(answer.status, 401, `${what}: ${answer.body}`);
+    }
+    assert.equal(asked, 1, 'none of them made it ask the issuer again');
+
+    // The issuer's next key: within minutes of the last look nothing is decided, and a token of the old one goes on.
+    published = [fresh, old];
+    const early = await deliver(signed(fresh));
+    assert.equal(early.status, 503, early.body);
+    assert.ok(Number(early.headers['retry-after']) > 0);
+    assert.equal((await deliver(signed(old))).status, 200);
+    await daemon.stop();
+    assert.ok(!daemon.output().includes(signature), 'no token in the log');
+    daemon = await begin();
+    assert.equal((await deliver(signed(fresh))).status, 200);
+    assert.equal((await deliver(signed(old))).status, 200, 'both are published');
+    published = [fresh];
+    await daemon.stop();
+    daemon = await begin();
+    assert.equal((await deliver(signed(fresh))).status, 200);
+    assert.notEqual((await deliver(signed(old))).status, 200, 'its key was withdrawn');
   });
 
   scene('replicas share keys, and the addresses of runs', registry, async (s, t) => {
