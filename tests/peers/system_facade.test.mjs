@@ -1,6 +1,8 @@
 // The façade of the daemon against the simulated hub: what a network server sees that makes and deletes single devices,
 // and what Microsoft's own client then finds in the hub.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { createConnection } from 'node:net';
 import { describe } from 'node:test';
@@ -271,6 +273,66 @@ describe('facade', { concurrency: 2 }, () => {
     await pause(1000);
     await runOnce(daemon);
     assert.deepEqual(await s.ids(), ['listed-1', 'listed-2', 'listed-3'], 'the list does not have it, and it is owned');
+  });
+
+  scene('while the disk is full nothing is promised, devices are still read, and a repetition makes it good', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(() => daemon.stop('SIGKILL'));
+    const { create, remove, read, batch } = facade(daemon);
+    assert.equal((await create('before', { a: 1 })).status, 201);
+    const room = (bytes) => execFileSync('prlimit', [`--fsize=${bytes}:`, '--pid', String(daemon.child.pid)]);
+    room(statSync(s.path('state.db-wal')).size);
+    const refused = (answer) => {
+      assert.equal(answer.status, 503, answer.text);
+      assert.ok(Number(answer.headers.get('retry-after')) > 0);
+    };
+    refused(await create('keyed', { a: 1 }, { 'idempotency-key': 'k' }));
+    assert.deepEqual(await s.ids(), ['before'], 'the key is written before the hub is asked');
+    refused(await create('first', { a: 1 }));
+    for (let n = 0; n < 3; ++n) refused(await create(`later-${n}`));
+    refused(await remove('before'));
+    refused(await batch([{ op: 'create', id: 'later-0' }, { op: 'delete', id: 'before' }]));
+    assert.equal((await read('before')).status, 200);
+    for (const id of await s.ids()) assert.ok(['before', 'first'].includes(id), `${id} was made, and nobody would know by whom`);
+    room('unlimited');
+    await until('it takes orders again', async () => (await create('keyed', { a: 1 }, { 'idempotency-key': 'k' })).status === 201);
+    assert.ok([200, 201].includes((await create('first', { a: 1 })).status));
+    assert.equal((await remove('before')).status, 200);
+    assert.deepEqual(await s.ids(), ['first', 'keyed']);
+    for (const id of ['before', 'first', 'keyed']) {
+      const { items } = await (await fetch(`${daemon.operations}/api/v1/tasks?device=${id}`)).json();
+      assert.match(items[0].status, id === 'before' ? /IoTHubDeviceDeleted/ : /IoTHubDevice(Created|Found)/, id);
+    }
+  });
+
+  scene('many who make and delete one device at once leave hub, answers and record of one mind', empty, async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    const { create, remove, read, batch } = facade(daemon);
+    const client = microsoft(s);
+    const answers = [];
+    await Promise.all(Array.from({ length: 16 }, async (_, worker) => {
+      for (let n = 0; n < 15; ++n) {
+        const which = (worker + n) % 4;
+        const answer = which === 0 ? await create('one', { owner: 'a' }) : which === 1 ? await create('one', { owner: 'b' })
+          : which === 2 ? await remove('one') : await batch([{ op: 'create', id: 'one', tags: { owner: 'a' } }]);
+        answers.push(which === 3 ? answer.body.results[0].status : answer.status);
+      }
+    }));
+    assert.deepEqual([...new Set(answers)].filter((status) => ![200, 201, 404, 409].includes(status)), [], 'nobody is told of a fault');
+    // Every 201 made a device, and every deletion but those of absent ones took one away.
+    const { items } = await (await fetch(`${daemon.operations}/api/v1/tasks?device=one&limit=1000`)).json();
+    const times = (event) => items.filter((task) => task.status.startsWith(event)).length;
+    const made = answers.filter((status) => status === 201).length;
+    assert.equal(times('IoTHubDeviceCreated'), made);
+    const there = (await s.ids()).length;
+    assert.equal(made - times('IoTHubDeviceDeleted'), there);
+    const last = await create('one', { owner: 'a' });
+    assert.equal(last.status === 201, there === 0, last.text);
+    const shown = await read('one');
+    const { twinstep, ...tags } = (await client.twin('one')).tags;
+    assert.deepEqual(shown.body.tags, tags);
+    assert.deepEqual(twinstep, { link: 'default' });
   });
 
   scene('a key\'s rate holds for the devices of its batches too', empty, async (s, t) => {
