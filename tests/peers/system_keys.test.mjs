@@ -166,6 +166,26 @@ describe('keys', { concurrency: 2 }, () => {
       }
   });
 
+  scene('a page of another site that a browser on this machine shows starts nothing at a listener that needs no key', registry, async (s, t) => {
+    const daemon = await serveAt(s, '127.0.0.1:0');
+    t.after(daemon.stop);
+    const start = '/api/IoTHubSynchronizer_HttpListener';
+    const event = JSON.stringify([{ id: 'e1', topic: '/IOTHUBS/DEFAULT', subject: 'devices/d', eventType: 'Microsoft.Devices.DeviceDeleted',
+      eventTime: '2026-08-20T22:05:31Z', data: { hubName: 'default', deviceId: 'd' }, dataVersion: '1' }]);
+    for (const at of [daemon.address, daemon.operations])
+      for (const [path, options] of [[start, { method: 'POST', headers: { origin: 'http://evil.example' } }], [start, { method: 'POST', headers: { origin: 'null' } }],
+        [start, { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-dest': 'image' } }], [`${start}?link=default`, { headers: { 'sec-fetch-site': 'same-site' } }],
+        [hook, { method: 'POST', body: event, headers: { origin: 'http://evil.example', 'content-type': 'text/plain' } }],
+        ['/api/devices/x', { method: 'POST', headers: { origin: 'http://evil.example' } }], ['/api/v1/links/default/runs', { method: 'POST', headers: { origin: 'http://evil.example' } }]]) {
+        const answer = await ask(at + path, options);
+        assert.deepEqual([answer.status, answer.code], [403, 'api.cross-site'], `${options.method ?? 'GET'} ${path}: ${answer.body}`);
+      }
+    assert.deepEqual(JSON.parse((await ask(`${daemon.operations}/api/v1/runs`)).body).items, []);
+    assert.deepEqual(JSON.parse((await ask(`${daemon.operations}/api/v1/tasks`)).body).items, []);
+    assert.deepEqual(JSON.parse((await ask(`${daemon.operations}/api/v1/runs`, { headers: { 'sec-fetch-site': 'cross-site' } })).body).items, [], 'looking is no harm: it cannot read the answer');
+    assert.equal((await ask(daemon.address + start, { headers: { 'sec-fetch-site': 'none' } })).status, 202, 'a person who types it');
+  });
+
   scene('operations can be made to need keys; probes are told yes or no', registry, async (s, t) => {
     s.write('more.yaml', 'serve: {operations_keys: required}\n');
     const daemon = await serveAt(s, '127.0.0.1:0', {}, ['--config', s.path('more.yaml')]);

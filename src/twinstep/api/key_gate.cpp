@@ -8,6 +8,7 @@
 #include <set>
 
 #include "twinstep/api/router.h"
+#include "twinstep/api/v1.h"
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/redact.h"
 #include "twinstep/http/text.h"
@@ -305,6 +306,13 @@ tl::expected<PrincipalPtr, http::ServerResponse> KeyGate::admit(const http::Serv
                 "this listener needs no key and so answers to the names of this machine only (localhost, 127.0.0.1, "
                 "[::1]); make a key, or name the host in serve.host_names"),
         "auth.host"));
+  // A browser shows no key by itself; here none is asked for, so any page could start a run or invent events.
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  const bool only_looks = scope == Scope::kRead || (scope == Scope::kFacade && reads);
+  if (!only_looks && cross_site(request))
+    return tl::unexpected(authenticator_.refuse(
+        request, problem(403, "api.cross-site", "a page of another site may not change anything here"),
+        "api.cross-site"));
   authenticator_.count_open();
   return this_machine_;
 }

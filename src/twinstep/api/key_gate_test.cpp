@@ -331,6 +331,28 @@ TEST_F(OpenGateTest, AnOpenListenerAnswersToTheNamesOfThisMachineOnly) {
     EXPECT_EQ(with_host(host), 403) << host;
 }
 
+TEST_F(OpenGateTest, PagesOfOtherSitesMayOnlyLook) {
+  const auto from = [&](std::string method, Scope scope, std::vector<http::Header> headers) {
+    auto one = request("/x");
+    one.method = std::move(method);
+    one.headers = std::move(headers);
+    one.headers.push_back({"Host", "localhost:8080"});
+    return told(listener.admit(one, scope));
+  };
+  const http::Header foreign{"Origin", "http://evil.example"}, ours{"Origin", "http://localhost:8080"};
+  const http::Header image{"Sec-Fetch-Site", "cross-site"}, typed{"Sec-Fetch-Site", "none"};
+  for (const Scope scope : {Scope::kEvents, Scope::kOperate, Scope::kAdmin, Scope::kFacade}) {
+    EXPECT_EQ(from("POST", scope, {foreign}).code, "api.cross-site");
+    EXPECT_EQ(from("POST", scope, {{"Origin", "null"}}).code, "api.cross-site");
+    EXPECT_EQ(from("POST", scope, {ours}).status, 200);
+    EXPECT_EQ(from("POST", scope, {}).status, 200) << "no browser";
+  }
+  EXPECT_EQ(from("GET", Scope::kOperate, {image}).code, "api.cross-site") << "the sample starts its run by GET too";
+  EXPECT_EQ(from("GET", Scope::kOperate, {typed}).status, 200);
+  EXPECT_EQ(from("GET", Scope::kRead, {image}).status, 200) << "it cannot read the answer";
+  EXPECT_EQ(from("GET", Scope::kFacade, {image}).status, 200);
+}
+
 TEST_F(KeyGateTest, ChangesAreWrittenDownWithWhoMadeThem) {
   const MadeKey made = ready("tp", {Scope::kOperate, Scope::kRead, Scope::kEvents});
   Router router;

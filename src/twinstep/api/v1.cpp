@@ -55,6 +55,8 @@ bool has_parameter(const http::ServerRequest& request, std::string_view name) {
 }
 
 bool cross_site(const http::ServerRequest& request) {
+  const std::string_view from = http::trimmed(request.header("Sec-Fetch-Site"));
+  if (http::same_name(from, "cross-site") || http::same_name(from, "same-site")) return true;
   const std::string_view origin = request.header("Origin");
   if (origin.empty()) return false;
   const size_t host = origin.find("://");

@@ -55,7 +55,8 @@ void add_v1(Router& router, const ApiDeps& deps, std::string method, std::string
 Status check_parameters(const http::ServerRequest& request, const std::vector<std::string_view>& known);
 /// Whether the query has it, with a value or without one.
 bool has_parameter(const http::ServerRequest& request, std::string_view name);
-/// A browser names the page that a changing request comes from. Pages of other sites have no business here.
+/// A browser names the page that a changing request comes from (Origin), and says of every request whether a page of
+/// another site makes it (Sec-Fetch-Site). Pages of other sites have no business here.
 bool cross_site(const http::ServerRequest& request);
 
 Result<store::State> need_state(std::string_view text);
