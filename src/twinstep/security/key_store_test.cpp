@@ -94,6 +94,9 @@ TEST_F(KeyStoreTest, WhatCannotBeMeantIsRefused) {
   rights.actions.clear();
   EXPECT_EQ(code("tp", rights), "key.action");
   rights = facade();
+  rights.hubs = {"*"};
+  EXPECT_EQ(code("tp", rights), "key.pattern") << "such a key would reach no hub at all";
+  rights = facade();
   rights.rate = "fast";
   EXPECT_EQ(code("tp", rights), "key.rate");
   EXPECT_EQ(code("tp", facade(), Millis{0}), "key.time");

@@ -106,6 +106,10 @@ Status check(const Rights& rights) {
     for (const std::string& one : *list)
       if (one.empty() || one.size() > 256)
         return fail(ErrorKind::kInvalid, "key.pattern", "names of hubs and patterns of ids have 1 to 256 characters");
+  for (const std::string& one : rights.hubs)
+    if (one.find_first_of("*?") != std::string::npos)
+      return fail(ErrorKind::kInvalid, "key.pattern",
+                  fmt::format("'{}' is no hub: hubs are named in full; name none for all of them", one));
   if (!rights.rate.empty()) TRY(parse_rate(rights.rate));
   return {};
 }
