@@ -236,9 +236,13 @@ Error hub_error(const http::Response& response, HubRight right, SystemTime now) 
   std::string advice = known ? std::string(known->advice) : std::string();
   if (response.status == 401) {
     advice = denied_advice(response, right, now);
+  } else if (error.kind == kNotFound && !known) {
+    // A hub names what it lacks. Gateways, proxies and front ends say 404 too, with pages, with JSON of their own and
+    // with nothing at all: that says nothing about the device, so it must never count as "absent".
+    error.kind = kCorrupt;
+    advice = "this is not how an IoT Hub answers; check the host name, and whether a proxy answers in its place";
   } else if (told.code.empty() && told.text.empty() && !response.body.empty()) {
-    // No hub speaks like this, so a 404 says nothing about the device: it must not count as "absent".
-    if (error.kind == kNotFound || error.kind == kConflict) error.kind = kCorrupt;
+    if (error.kind == kConflict) error.kind = kCorrupt;
     advice = "this is not how an IoT Hub answers; check the host name, and whether a proxy answers in its place";
   } else if (error.kind == kCorrupt) {
     advice = "an IoT Hub does not answer like this; check the host name and the proxy";

@@ -87,7 +87,6 @@ TEST(HubErrors, ReadsTheNumericShapeNestedInTheMessage) {
 }
 
 TEST(HubErrors, FallsBackToTheStatus) {
-  EXPECT_EQ(error_of(404, "").kind, kNotFound);
   EXPECT_EQ(error_of(412, "").kind, kConflict);
   EXPECT_EQ(error_of(403, "").kind, kDenied);
   EXPECT_EQ(error_of(408, "").kind, kTimeout);
@@ -100,10 +99,15 @@ TEST(HubErrors, FallsBackToTheStatus) {
   EXPECT_EQ(hub_code_kind("SomethingNew"), kInvalid);
 }
 
-TEST(HubErrors, AProxysNotFoundPageDoesNotMeanThatTheDeviceIsAbsent) {
-  const Error e = error_of(404, "<html><h1>Not Found</h1></html>");
-  EXPECT_EQ(e.kind, kCorrupt);
-  EXPECT_NE(e.what.find("host name"), std::string::npos) << e.what;
+TEST(HubErrors, ANotFoundThatIsNotTheHubsDoesNotMeanThatTheDeviceIsAbsent) {
+  for (const char* body :
+       {"", "<html><h1>Not Found</h1></html>", "default backend - 404",
+        R"({"message":"no Route matched with those values"})", R"({"statusCode":404,"message":"Resource not found"})",
+        R"({"Message":"ErrorCode:IotHubNotFound;no such hub"})"}) {
+    const Error e = error_of(404, body);
+    EXPECT_EQ(e.kind, kCorrupt) << body;
+    EXPECT_NE(e.what.find("host name"), std::string::npos) << e.what;
+  }
 }
 
 TEST(HubErrors, ARefusalNamesTheRightThatIsNeededAndTheClockThatIsWrong) {
