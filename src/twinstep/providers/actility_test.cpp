@@ -406,6 +406,53 @@ TEST_F(Actility, DeletingWhatIsGoneIsASuccess) {
   EXPECT_EQ(registry->remove(device(), {}).value(), WriteOutcome::kAlreadyGone);
 }
 
+TEST_F(Actility, APageThatSaysNotFoundSaysNothingAboutADevice) {
+  remote.answer(404, "<html><h1>404 Not Found</h1></html>");
+  const auto removed = registry->remove(device(), {});
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().kind, ErrorKind::kCorrupt) << removed.error().what;
+  remote.answer(404, "<html><h1>404 Not Found</h1></html>");
+  const auto found = registry->look_up(device(), {});
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().kind, ErrorKind::kCorrupt) << found.error().what;
+}
+
+TEST(ActilityWithoutAToken, KnowsNothingAboutAnyDevice) {
+  ScriptedClient remote;
+  FakeClock clock;
+  Rng rng{7};
+  auto registry = open(*load_definition("actility"),
+                       {{"tokenUri", Secret("https://auth.example/oauth/token")},
+                        {"devicesUri", Secret("https://tp.example/devices")},
+                        {"clientId", Secret("me")},
+                        {"clientSecret", Secret("s3cret")}},
+                       remote, clock, rng);
+  ASSERT_TRUE(registry) << registry.error().what;
+  DeviceInput device;
+  device.id = DeviceId("dev-1");
+  device.tags = {{"EUI", "0102030405060708"}};
+  for (const int status : {404, 405, 409, 410}) {  // of whatever answers in its place: neither absent nor invalid
+    remote.answer(status, R"({"error":"no such page"})");
+    const auto found = (*registry)->look_up(device, {});
+    ASSERT_FALSE(found);
+    EXPECT_EQ(found.error().kind, ErrorKind::kUnavailable) << status << ": " << found.error().what;
+    remote.answer(status);
+    const auto removed = (*registry)->remove(device, {});
+    ASSERT_FALSE(removed);
+    EXPECT_EQ(removed.error().kind, ErrorKind::kUnavailable) << status << ": " << removed.error().what;
+  }
+}
+
+TEST_F(Actility, WhatOnlyThatWhichStandsBeforeItAnswersIsAnOutage) {
+  for (const int status : {302, 307, 501, 505, 520, 521, 530}) {
+    for (int n = 0; n < 5; ++n) remote.answer(status);  // a look-up is repeated
+    const auto found = registry->look_up(device(), {});
+    ASSERT_FALSE(found);
+    EXPECT_EQ(found.error().kind, ErrorKind::kUnavailable) << status;
+    EXPECT_EQ(remote.unused(), 0u);
+  }
+}
+
 TEST_F(Actility, ALookUpWithSeveralOrOtherDevicesDeletesNothing) {
   remote.answer(200, page(1, 2));
   auto removed = registry->remove(device(), {});

@@ -85,7 +85,8 @@ Outcome classify(const http::Response& response, const std::vector<OutcomeRule>&
     case 504:
       return Outcome::kRetry;
     default:
-      return status >= 400 && status < 500 ? Outcome::kInvalid : Outcome::kFatal;
+      // A redirect, or a status that only what stands before the remote gives (520 to 530): no request is at fault.
+      return status >= 400 && status < 500 ? Outcome::kInvalid : Outcome::kRetry;
   }
 }
 
@@ -360,7 +361,10 @@ Result<Connection::Token> Connection::fetch_token(bool forced, const Call& call)
   if (!answer->ok()) {
     Error error = refusal(request, *answer, classify(*answer, {}, Operation::kGet));
     const bool credentials = answer->status == 400 || answer->status == 401 || answer->status == 403;
-    if (credentials) error.kind = ErrorKind::kDenied;
+    if (credentials)
+      error.kind = ErrorKind::kDenied;
+    else if (error.kind != ErrorKind::kThrottled)
+      error.kind = ErrorKind::kUnavailable;  // above all not "not found": it says nothing about any device
     error.code = kNoToken;
     error.what = fmt::format("{} failed: {} {}{}", where, answer->status, redact(answer->body),
                              credentials ? "; check the client id, its secret and the address" : "");

@@ -40,14 +40,17 @@ Result<Operations::Answer> Operations::run(const StepSpec& step, Scope& scope, O
              connection_.send(request, operation, step.outcomes, step.repeat == RepeatClass::kSafe, call));
   Answer out;
   out.outcome = classify(response, step.outcomes, operation);
-  if (out.outcome != Outcome::kOk) {
+  const size_t first = response.body.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
+  const char begin = first == std::string::npos ? '\0' : response.body[first];
+  // A proxy's or a portal's page may say 200 too, and 404 of a device that is there; no interface that definitions
+  // describe answers so.
+  const bool page = begin == '<' &&
+                    (out.outcome == Outcome::kOk || (out.outcome == Outcome::kMissing && step.request.method == "GET"));
+  if (out.outcome != Outcome::kOk && !page) {
     out.refusal = connection_.refusal(request, response, out.outcome, scope.device);
     return out;
   }
-  // A proxy's or a portal's page may say 200 too; no interface that definitions describe answers so.
-  const size_t first = response.body.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
-  const char begin = first == std::string::npos ? '\0' : response.body[first];
-  if (begin == '<') {
+  if (page) {
     return fail(
         ErrorKind::kCorrupt, "external.bad-answer",
         fmt::format("{}: the answer of {} {} is a page, not data; is the address right, and is a proxy between?",
