@@ -61,5 +61,15 @@ TEST_F(State, TwoProcessesCannotHoldOneFileLock) {
   EXPECT_TRUE(FileLock::take("sqlite:" + path, "a"));
 }
 
+TEST_F(State, ASymbolicLinkToTheFileLeadsToTheSameLock) {
+  const std::string link = folder + "/by-another-name.db";
+  std::filesystem::create_symlink(path, link);
+  const auto first = FileLock::take("sqlite:" + path, "a");
+  ASSERT_TRUE(first);
+  const auto second = FileLock::take("sqlite:" + link, "a");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().kind, ErrorKind::kConflict);
+}
+
 }  // namespace
 }  // namespace twinstep::store
