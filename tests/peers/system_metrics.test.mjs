@@ -1,7 +1,7 @@
 // The daemon's metrics as others read them: promtool, a real Prometheus with our alert rules, the dashboard.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -64,6 +64,17 @@ test('every alert rule has a test that sees it fire', () => {
   const alerts = [...read('twinstep.rules.yml').matchAll(/- alert: (\w+)/g)].map((match) => match[1]);
   assert.ok(alerts.length >= 12);
   for (const alert of alerts) assert.ok(tests.includes(alert), alert);
+});
+
+test('docs/operations.md says of every alert rule, warning and error of the log what it means', () => {
+  const root = join(monitoring, '../..');
+  const page = readFileSync(join(root, 'docs/operations.md'), 'utf8');
+  const sources = readdirSync(join(root, 'src/twinstep'), { recursive: true }).filter((name) => /(?<!_test)\.cpp$/.test(name))
+    .map((name) => readFileSync(join(root, 'src/twinstep', name), 'utf8'));
+  const told = sources.flatMap((text) => [...text.matchAll(/spdlog::(?:warn|error)\(\s*"([a-z]+\.[a-z_]+)/g)].map((match) => match[1]));
+  const alerts = [...read('twinstep.rules.yml').matchAll(/- alert: (\w+)/g)].map((match) => match[1]);
+  assert.ok(told.length > 40 && alerts.length >= 12);
+  assert.deepEqual([...new Set([...alerts, ...told])].filter((name) => !page.includes(`\`${name}\``)).sort(), []);
 });
 
 describe('metrics', { concurrency: 2 }, () => {
