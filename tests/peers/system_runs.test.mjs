@@ -86,6 +86,26 @@ describe('runs', { concurrency: 2 }, () => {
     assert.ok(items.filter((run) => run.state === 'running').length <= 1);
   });
 
+  scene('with overlap: queue a run that comes in the middle of another waits its turn, and one is enough', registry, async (s, t) => {
+    const daemon = await s.serve(0, {}, ['--config', s.thingpark('overlap: queue, deletes: delete')]);
+    t.after(daemon.stop);
+    await s.fault({ server: 'hub', path: '/jobs', delayMs: 1000, times: 4 });
+    const ask = async () => (await fetch(`${daemon.operations}/api/v1/links/default/runs`, { method: 'POST' })).json();
+    const first = await ask();
+    await waitFor(s, daemon, first.id, ['running']);
+    const [second, third] = [await ask(), await ask()];
+    assert.equal(first.outcome, 'started');
+    assert.equal(second.outcome, 'queued');
+    assert.notEqual(second.id, first.id);
+    assert.deepEqual(third, { id: second.id, outcome: 'skipped' }, 'one that waits is enough');
+    const runs = await (await fetch(`${daemon.operations}/api/v1/runs`)).json();
+    assert.ok(runs.items.filter(({ state }) => state === 'running').length <= 1);
+    assert.equal((await waitFor(s, daemon, second.id, ended)).state, 'done');
+    const [one, two] = [await waitFor(s, daemon, first.id, ended), await waitFor(s, daemon, second.id, ended)];
+    assert.equal(one.state, 'done');
+    assert.match(two.status, /nothing to do/, 'it saw what the first one did');
+  });
+
   // At every place of a run: the next process goes on, starts no job twice and changes nothing twice.
   for (const place of ['run.job-asked', 'run.job-known', 'run.planned', 'run.applying', 'run.applied'])
     scene(`kill -9 at ${place} is made good by the next process`, [...registry, '--missing', '50%', '--orphaned', '5%'], async (s, t) => {
