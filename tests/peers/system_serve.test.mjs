@@ -2,7 +2,7 @@
 // environment variables alone, and what remains when something goes wrong.
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { freePort, hook, lorawan, scene, until } from './lib.mjs';
+import { freePort, hook, lorawan, postEvent, scene, until } from './lib.mjs';
 
 const empty = ['--devices', '0', '--time-factor', '20', '--no-throttle'];
 const eui = (n) => `0004A30B0000${n.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -118,6 +118,25 @@ describe('serve', { concurrency: 2 }, () => {
     await s.subscribe(daemon);
     await s.addDevice('dev-1', eui(1));
     await until('it works on', async () => (await s.outside()).includes('dev-1'));
+  });
+
+  scene('what waits goes on when its hub and its external system get other names', empty, async (s, t) => {
+    const config = s.thingpark('master: hub, deletes: delete');
+    const before = (await import('node:fs')).readFileSync(config, 'utf8') + 'twin_check: {first: 1s, cap: 1s, attempts: 1000}\n';
+    s.write('thingpark.yaml', before);
+    const daemon = await s.serve(0, {}, ['--config', config]);
+    t.after(daemon.stop);
+    assert.equal((await postEvent(daemon, 'waits', { hub: 'mine', type: 'DeviceCreated' })).status, 200);
+    await s.addDevice('waits', eui(1), { note: 'no tags yet' });
+    const seen = async () => (await (await fetch(`${daemon.operations}/api/v1/tasks?device=waits`)).json()).items;
+    await until('it is known', async () => (await seen()).length > 0);
+    await postEvent(daemon, 'waits', { id: 'again', hub: 'mine', type: 'DeviceCreated' });
+    await until('it waits', async () => (await seen()).some(({ status }) => /waits for tags/.test(status)));
+    s.write('thingpark.yaml', before.replaceAll(/\bmine\b/g, 'yours').replaceAll(/\btp\b/g, 'other'));
+    daemon.child.kill('SIGHUP');
+    await until('the reload', () => daemon.output().includes('configuration.reloaded'));
+    await s.tagDevice('waits', lorawan(eui(1)));
+    await until('it is outside', async () => (await s.outside()).includes('waits'));
   });
 
   scene('a second daemon on the same file is refused', empty, async (s, t) => {

@@ -209,7 +209,22 @@ void Service::add_routes(api::KeyDeps keys) {
   api::add_api_routes(router_, deps);
 }
 
+/// A hub or an external system may have another name than when work was begun.
+Status Service::take_along(const Call& call) {
+  for (const LinkWork& one : links_) {
+    TRY_ASSIGN(const int64_t tasks, engine_->store().move_to_lane(fmt::format("device/{}/", one.link.name),
+                                                                  workflows::external_lane(one.link.external), call));
+    TRY_ASSIGN(const int64_t runs, engine_->store().move_to_lane(fmt::format("run/{}", one.link.name),
+                                                                 workflows::run_lane(one.link.hub), call));
+    if (tasks + runs > 0)
+      spdlog::info("workflows.moved link={} tasks={} runs={} reason=\"begun under another name of hub or external\"",
+                   one.link.name, tasks, runs);
+  }
+  return {};
+}
+
 Status Service::start(const Call& call) {
+  TRY(take_along(call));
   TRY(engine_->start(call));
   sinks_->start();
   notifier_->start([intake = intake_.get()] { return intake->counts().unknown_hubs; });

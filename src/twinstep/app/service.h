@@ -48,6 +48,7 @@ class Service {
   Service(std::shared_ptr<const config::Config> config, store::Database& database, const obs::Telemetry& telemetry,
           Clock& clock, Rng& rng);
   void add_lanes();
+  Status take_along(const Call& call);
   void add_routes(api::KeyDeps keys);
   LinkWork* find(std::string_view link);
   Status open_telemetry(engine::EngineOptions& options);

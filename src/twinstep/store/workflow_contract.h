@@ -273,6 +273,24 @@ TEST_P(WorkflowContract, OneBadStatementOfATransactionLeavesNothing) {
   EXPECT_EQ(start(task("device/a")).what, Started::kStarted) << "the database goes on";
 }
 
+TEST_P(WorkflowContract, WhatWasBegunUnderAnotherNameOfItsRemoteIsMovedToTheLaneThatIsWorkedOn) {
+  NewWorkflow old = task("device/a/dev-1"), other = task("device/b/dev-1"), run = task("run/a"), queued = task("run/a"),
+              longer = task("run/ab");
+  for (NewWorkflow* one : {&old, &other, &run, &queued, &longer}) one->lane = "external/before";
+  queued.on_busy = OnBusy::kQueue;
+  for (const NewWorkflow* one : {&old, &other, &run, &queued, &longer}) start(*one);
+  EXPECT_EQ(store->move_to_lane("device/a/", "external/tp", call), 1);
+  EXPECT_EQ(store->move_to_lane("run/a", "external/tp", call), 2);
+  EXPECT_EQ(store->move_to_lane("run/a", "external/tp", call), 0);
+  EXPECT_EQ(find(queued.id).lane, "external/tp");
+  EXPECT_EQ(find(other.id).lane, "external/before");
+  EXPECT_EQ(find(longer.id).lane, "external/before");
+  EXPECT_EQ(claim().size(), 2u);
+  NewWorkflow hint = task("device/b/dev-1");
+  EXPECT_EQ(start(hint).what, Started::kMerged);
+  EXPECT_EQ(claim().size(), 1u) << "a newer hint brings it along";
+}
+
 TEST_P(WorkflowContract, CancelEndsAWaitingOneAndStopsARunningOneFromWaitingAgain) {
   const auto waiting = start(task("device/a"));
   ASSERT_TRUE(store->cancel(waiting.id, "by anna", call));

@@ -17,6 +17,13 @@ constexpr std::string_view kNote =
     "SELECT w.id, (SELECT coalesce(max(seq), 0) + 1 FROM history WHERE workflow = w.id), {now}, $2, $3 "
     "FROM workflow w WHERE w.id = $1";
 
+// Each by the index that holds what has not ended.
+constexpr std::string_view kMoveActive =
+    "UPDATE workflow SET lane = $3 WHERE key >= $1 AND key < $2 AND lane <> $3 "
+    "AND state IN ('waiting', 'running', 'blocked')";
+constexpr std::string_view kMoveQueued =
+    "UPDATE workflow SET lane = $3 WHERE key >= $1 AND key < $2 AND lane <> $3 AND state = 'queued'";
+
 /// A filter as SQL: only the conditions that are set, so that an index can serve them.
 class Query {
  public:
@@ -141,6 +148,17 @@ Result<Bulk> WorkflowStore::retry_all(WorkflowFilter filter, const Call& call) {
   return change_page(
       database_, filter, "state = 'failed'",
       [](Transaction& transaction, const WorkflowId& id) { return retry_one(transaction, id); }, call);
+}
+
+Result<int64_t> WorkflowStore::move_to_lane(std::string_view key, std::string_view lane, const Call& call) {
+  const bool many = key.ends_with('/');
+  const std::string first(key), beyond = first + (many ? "\xF4\x8F\xBF\xBF" : "\x01");
+  int64_t moved = 0;
+  for (const std::string_view statement : {kMoveActive, kMoveQueued}) {
+    TRY_ASSIGN(const Rows rows, database_.change(statement, {first, beyond, lane}, call));
+    moved += rows.affected;
+  }
+  return moved;
 }
 
 Status WorkflowStore::remove(const WorkflowId& id, const Call& call) {

@@ -30,7 +30,7 @@ constexpr std::string_view kActive =
     "SELECT id, input FROM workflow WHERE key = $1 AND state IN ('waiting', 'running', 'blocked') {for update}";
 constexpr std::string_view kQueuedOf = "SELECT id FROM workflow WHERE key = $1 AND state = 'queued'";
 constexpr std::string_view kMerge =
-    "UPDATE workflow SET input = $2, generation = generation + 1, attempt = 0, waited = 0, updated = {now}, "
+    "UPDATE workflow SET input = $2, lane = $5, generation = generation + 1, attempt = 0, waited = 0, updated = {now}, "
     "trace = CASE WHEN $4 = '' THEN trace ELSE $4 END, "
     "due = CASE WHEN state = 'waiting' AND due > {now} + $3 THEN {now} + $3 ELSE due END WHERE id = $1";
 // Materialized: the rows are chosen, and locked, once.
@@ -149,7 +149,7 @@ Result<Started> join_or_start(Transaction& transaction, const NewWorkflow& want)
     const WorkflowId joined(active.text(0, 0));
     if (want.on_busy == OnBusy::kMerge) {
       const std::string input = want.merge ? want.merge(active.text(0, 1)) : want.input;
-      TRY(transaction.run(kMerge, {joined.value, input, micros(want.due_in), want.trace}));
+      TRY(transaction.run(kMerge, {joined.value, input, micros(want.due_in), want.trace, want.lane}));
       transaction.notify(want.lane);
     }
     if (!want.seen_id.empty()) TRY(transaction.run(kJoinSeen, {want.seen_id, joined.value}));

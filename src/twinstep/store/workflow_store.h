@@ -154,6 +154,9 @@ class WorkflowStore {
   Status leave(std::string_view owner, const Call& call);
   /// Makes workflows due whose leases ran out.
   Result<int64_t> rescue(const Call& call);
+  /// Puts what has not ended of a key, or of all keys that begin with one that ends with a slash, into the lane: what
+  /// was begun under another name of its hub or external system would be claimed by nobody. Gives how many.
+  Result<int64_t> move_to_lane(std::string_view key, std::string_view lane, const Call& call);
   /// When the lane has something to do next, from now; empty = nothing waits.
   Result<std::optional<Millis>> next_due(std::string_view lane, const Call& call);
 
