@@ -17,7 +17,7 @@ const burst = 10;  // of the definition
 async function startThingPark(t) {
   const devices = new Map();  // by EUI
   const port = await freePort();
-  const park = { devices, calls: [], created: 0, deleted: 0, doubled: 0, fault: null, names: () => [...devices.values()].map(({ name }) => name).sort() };
+  const park = { devices, calls: [], created: 0, deleted: 0, doubled: 0, hanging: 0, fault: null, names: () => [...devices.values()].map(({ name }) => name).sort() };
   const reply = (response, status, body, headers = {}) =>
     response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(typeof body === 'string' ? body : JSON.stringify(body));
   const serve = (request, body, response) => {
@@ -50,8 +50,11 @@ async function startThingPark(t) {
         const meant = park.fault && (park.fault.token || !request.url.startsWith('/token')) && (!park.fault.method || park.fault.method === request.method);
         const fault = meant ? park.fault : null;
         if (!fault) return serve(request, body, response);
-        if (fault.hang) return undefined;
         if (fault.executed) serve(request, body, { writeHead: () => ({ end: () => {} }) });
+        if (fault.hang) {
+          park.hanging += 1;
+          return response.once('close', () => { park.hanging -= 1; });
+        }
         if (fault.cut) { response.writeHead(200, { 'content-length': 1000 }).write('[{'); return setTimeout(() => response.destroy(), 5); }
         return reply(response, fault.status, fault.body ?? {}, fault.headers);
       });
@@ -134,6 +137,34 @@ describe('faults', { concurrency: 3 }, () => {
     assert.equal(park.created, n, 'each device was created once');
     assert.deepEqual(await tasks(daemon, 'state=failed'), []);
     assert.ok(!daemon.output().includes('not-told-to-anybody'));
+  });
+
+  // In real time: two minutes are what one try may take, the look-up after an unsure create included.
+  scene('a network server that takes a request and never answers is left after two minutes, and the task goes on', empty, async (s, t) => {
+    const park = await startThingPark(t);
+    const daemon = await s.serve(0, park.settings);
+    t.after(() => daemon.stop('SIGKILL'));
+    await s.subscribe(daemon);
+    await s.addDevice('goes', eui(1));
+    await until('it is outside', () => park.devices.size === 1);
+    park.fault = { hang: true, executed: true };  // it does what it was asked for, and nobody hears of it
+    const since = performance.now();
+    await s.addDevice('comes', eui(2));
+    await s.removeDevice('goes');
+    await until('both tasks hang', () => park.hanging === 2);
+    assert.equal((await postEvent(daemon, 'other')).status, 200, 'events are taken in as before');
+    assert.equal((await readiness(daemon)).status, 200);
+    const said = (event) => (daemon.output().match(new RegExp(`${event} .*(no complete answer|no time was left)`, 'g')) ?? []).length;
+    await until('both tries have ended', () => said('ExternalDeviceCreationError') === 1 && said('ExternalDeviceDeletedError') === 1, 180);
+    const took = (performance.now() - since) / 1000;
+    park.fault = null;
+    assert.ok(took > 95 && took < 150, `given up after ${took.toFixed(0)} s`);
+    await until('nothing is left open', () => park.hanging === 0, 150);
+    await until('both registries are equal', () => JSON.stringify(park.names()) === '["comes"]', 30);
+    await until('the daemon knows', async () => (await tasks(daemon, 'state=waiting')).length + (await tasks(daemon, 'state=running')).length === 0, 30);
+    assert.deepEqual(await tasks(daemon, 'state=failed'), [], 'nobody was given up');
+    assert.equal(park.created, 2, 'each was made once');
+    assert.equal(park.deleted, 1);
   });
 
   scene('a network server that is down for long loses nothing, and what has gathered is done at the allowed rate', empty, async (s, t) => {
@@ -236,6 +267,46 @@ describe('faults', { concurrency: 3 }, () => {
       assert.equal((await s.calls())['thingpark POST 201'], (await s.ids()).length, 'each was created once');
       assert.equal((daemon.output().match(/workflows\.rescued|lease\.lost/g) ?? []).length, 0);
     });
+
+  // The scheduler looks every half minute at least, so that it notices a clock that was set.
+  scene('a clock that jumps by an hour both ways fires every time of a schedule once', empty, async (s, t) => {
+    const park = await startThingPark(t);
+    const clock = clocks(s)('jumps');
+    const hour = 3600_000;
+    const first = Math.ceil(Date.now() / hour) * hour;  // the time that comes first
+    const set = (time) => clock.set(`${time > Date.now() ? '+' : ''}${((time - Date.now()) / 1000).toFixed(3)}`);
+    const config = s.write('jumps.yaml', ['hubs: {mine: {connection_string: "env:iothub", units: 50}}',
+      'externals: {actility: {provider: actility}}',
+      'links: [{name: default, hub: mine, external: actility, master: hub, deletes: delete, schedule: "0 0 * * * *", overlap: queue}]',
+      'use_export_jobs: false', ''].join('\n'));
+    const serve = () => s.serve(0, { ...park.settings, ...clock.variables }, ['--config', config]);
+    set(first - 10_000);
+    let daemon = await serve();
+    t.after(() => daemon.stop('SIGKILL'));
+    const fired = () => [...daemon.output().matchAll(/(\S+) info schedule\.fired link=default due=(\S+)/g)]
+      .map(([, at, due]) => ({ due: (Date.parse(due) - first) / hour, late: (Date.parse(at) - Date.parse(due)) / 1000 }));
+    const times = () => JSON.stringify(fired().map(({ due }) => due));
+    const look = async () => { const since = performance.now(); await until('a look of the scheduler', () => performance.now() - since > 31_500, 40); };
+    await until('the first time', () => times() === '[0]', 30);
+    assert.ok(fired()[0].late < 3, 'in time');
+    set(first + hour + 5_000);
+    await until('the time that was jumped over', () => times() === '[0,1]', 60);
+    set(first + 60_000);
+    await look();
+    set(first + 2 * hour - 36_000);  // past the second time once more
+    await until('the third time', () => times().includes('2'), 60);
+    assert.equal(times(), '[0,1,2]', 'none twice, none left out');
+    assert.ok(fired()[2].late < 3, `in time, not ${fired()[2].late} s late`);
+    // What was missed while nobody ran runs once.
+    assert.equal((await daemon.stop()).code, 0);
+    set(first + 7 * hour + 600_000);
+    daemon = await serve();
+    await until('what was missed', () => fired().length > 0, 30);
+    await look();
+    assert.equal(times(), '[3]', 'five missed times are one run');
+    const { items } = await (await fetch(`${daemon.operations}/api/v1/runs?limit=100`)).json();
+    assert.equal(items.length, 4, JSON.stringify(items.map(({ state, status }) => [state, status])));
+  });
 
   scene('replicas whose clocks are two hours apart share the work and the schedule, and do nothing twice', empty, async (s, t) => {
     const postgres = await startPostgres();
