@@ -26,6 +26,23 @@ describe('serve', { concurrency: 2 }, () => {
     for (const event of ['ExternalDeviceCreated', 'ExternalDeviceDeleted']) assert.ok(daemon.output().includes(event), event);
   });
 
+  scene('a DevEUI that the hub has in two spellings stays outside until both are gone', [...empty, '--event-tags'], async (s, t) => {
+    const daemon = await s.serve();
+    t.after(daemon.stop);
+    await s.subscribe(daemon);
+    const [lower, upper] = [eui(0xABC).toLowerCase(), eui(0xABC)];
+    const ended = async (n) => (await (await fetch(`${daemon.operations}/api/v1/tasks?state=done`)).json()).items.length === n;
+    await s.addDevice(lower, upper);
+    await until('it is outside', async () => (await s.outside()).length === 1);
+    await s.addDevice(upper, upper);
+    await until('the other spelling is known', () => ended(2));
+    await s.removeDevice(lower);
+    await until('the delete is worked on', () => ended(3));
+    assert.deepEqual(await s.outside(), [lower], 'the hub has it still');
+    await s.removeDevice(upper);
+    await until('it is gone', async () => (await s.outside()).length === 0);
+  });
+
   for (const schema of ['eventgrid', 'eventgrid-2018', 'cloudevents', 'cloudevents-binary'])
     scene(`events in the schema ${schema} arrive, twice, in any order and in batches`, empty, async (s, t) => {
       const daemon = await s.serve();

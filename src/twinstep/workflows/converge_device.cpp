@@ -54,8 +54,11 @@ class Convergence {
     }
     auto twin = context_.hub.get_twin(input_.device, call_);
     if (twin) return present(*twin);
-    if (twin.error().kind == ErrorKind::kNotFound) return absent();
-    return trouble(std::move(twin).error(), input_.what == DeviceHint::What::kDeleted ? kDelete : kCreate);
+    const Names& names = input_.what == DeviceHint::What::kDeleted ? kDelete : kCreate;
+    if (twin.error().kind != ErrorKind::kNotFound) return trouble(std::move(twin).error(), names);
+    auto other = under_another_spelling();
+    if (!other) return trouble(std::move(other).error(), names);
+    return *other ? present(**other) : absent();
   }
 
  private:
@@ -73,6 +76,28 @@ class Convergence {
   }
   Finish left_to_runs() {
     return attempt_.done(fmt::format("came from {}: runs of the link keep it in step", context_.link.external));
+  }
+
+  /// The hub tells case apart and may hold one DevEUI in two spellings, above all while somebody changes from one to
+  /// the other: outside both are one device, which stays as long as one of them does.
+  Result<std::optional<azure::Twin>> under_another_spelling() {
+    const auto changed = [](std::string text, char first, int by) {
+      for (char& c : text)
+        if (c >= first && c < first + 26) c = static_cast<char>(c + by);
+      return text;
+    };
+    const std::string& asked = input_.device.value;
+    std::vector<std::string> tried{asked};
+    for (std::string spelling : {ledger_ ? ledger_->device.value : asked, key_, changed(key_, 'A', 'a' - 'A'),
+                                 changed(asked, 'A', 'a' - 'A'), changed(asked, 'a', 'A' - 'a')}) {
+      if (canonical_device_id(spelling) != key_ || std::find(tried.begin(), tried.end(), spelling) != tried.end())
+        continue;
+      auto twin = context_.hub.get_twin(DeviceId(spelling), call_);
+      if (twin) return std::optional(std::move(*twin));
+      if (twin.error().kind != ErrorKind::kNotFound) return fail(std::move(twin).error());
+      tried.push_back(std::move(spelling));
+    }
+    return std::optional<azure::Twin>();
   }
 
   Finish present(const azure::Twin& twin) {
@@ -99,7 +124,7 @@ class Convergence {
     if (first && context_.external.can_look_up(device)) {
       const auto found = context_.external.look_up(device, call_);
       if (found && canonical_device_id(found->id) == key_) {
-        remember(device.tags, true);
+        remember(device.id, device.tags, true);
         return attempt_.done(fmt::format("is in {} already", context_.link.external));
       }
     }
@@ -120,7 +145,7 @@ class Convergence {
     crash_point("task.after-remote");
     if (!made) return trouble(made.error(), kCreate);
     if (auto removed = remove_earlier_one(device); !removed) return trouble(removed.error(), kCreate);
-    remember(device.tags, true);
+    remember(device.id, device.tags, true);
     const bool there = *made == providers::WriteOutcome::kAlreadyThere;
     attempt_.note(kCreate.done, there ? "was there already" : "");
     return attempt_.done(fmt::format("{} {}", there ? "is already in" : "created in", context_.link.external));
@@ -161,7 +186,7 @@ class Convergence {
       TRY(context_.external.remove(before, call_));
       attempt_.note(kDelete.done, "the one made for an earlier device of this id");
     }
-    remember(before.tags, false);
+    remember(before.id, before.tags, false);
     return {};
   }
 
@@ -193,7 +218,7 @@ class Convergence {
       if (!gone) return trouble(gone.error(), kDelete);
       removed = removed || *gone == providers::WriteOutcome::kDone;
     }
-    remember(ways_to_find().front(), false);
+    remember(input_.device, ways_to_find().front(), false);
     if (removed) {
       attempt_.note(kDelete.done, "");
       return attempt_.done(fmt::format("deleted from {}", context_.link.external));
@@ -216,9 +241,8 @@ class Convergence {
     return out;
   }
 
-  void remember(const json::object& tags, bool present) {
-    attempt_.remember(
-        {context_.link.name, key_, input_.device, present, json::write(kept_tags(context_.external, tags))});
+  void remember(const DeviceId& device, const json::object& tags, bool present) {
+    attempt_.remember({context_.link.name, key_, device, present, json::write(kept_tags(context_.external, tags))});
   }
 
   Finish store_trouble(const Error& error) {

@@ -329,6 +329,29 @@ TEST_F(DeviceTask, DeletingWhatIsGoneIsASuccess) {
   EXPECT_EQ(network.removes, 0);
 }
 
+TEST_F(DeviceTask, ADevEuiThatTheHubHasInTwoSpellingsStaysUntilBothAreGone) {
+  struct Two {
+    std::string stays, goes;
+  };
+  const std::string upper = "0004A30B00000001", lower = "0004a30b00000001", dashes = "00-04-A3-0B-00-00-00-01";
+  for (const Two& two : std::vector<Two>{{upper, lower}, {lower, upper}, {upper, dashes}, {lower, dashes}})
+    for (const std::string& first : {two.stays, two.goes}) {
+      for (const std::string& id : {first, first == two.stays ? two.goes : two.stays}) {
+        in_hub(id, tags("AAAA"));
+        hint(What::kCreated, id, tags("AAAA"));
+        work();
+      }
+      hub.devices.erase(two.goes);
+      hint(What::kDeleted, two.goes, {{"EUI", "AAAA"}});
+      work();
+      EXPECT_TRUE(network.devices.contains("AAAA")) << two.stays << " is there, only " << two.goes << " was deleted";
+      hub.devices.erase(two.stays);
+      hint(What::kDeleted, two.stays, {{"EUI", "AAAA"}});
+      work();
+      EXPECT_TRUE(network.devices.empty()) << two.stays;
+    }
+}
+
 TEST_F(DeviceTask, ADeviceThatOnlyBearsTheTagsIsNotDeleted) {
   network.devices["AAAA"] = {"renamed", tags("AAAA")};
   const auto started = hint(What::kDeleted, "dev-1", {{"EUI", "AAAA"}}, "e1");

@@ -49,7 +49,7 @@ class FakeNetwork final : public providers::ExternalRegistry {
       std::scoped_lock lock(mutex_);
       ++creates;
       const auto [at, added] = devices.try_emplace(eui(device), Device{device.id.value, device.tags});
-      if (!added && at->second.id != device.id.value)
+      if (!added && canonical_device_id(at->second.id) != canonical_device_id(device.id.value))
         return fail(ErrorKind::kConflict, "external.other-device", "a different device holds that EUI there");
       if (!added) out = providers::WriteOutcome::kAlreadyThere;
     }
