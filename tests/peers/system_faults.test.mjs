@@ -167,6 +167,47 @@ describe('faults', { concurrency: 3 }, () => {
     assert.equal(park.deleted, 1);
   });
 
+  scene('what answers in the place of the hub or the network server says nothing about a device', empty, async (s, t) => {
+    const port = await freePort();
+    let daemon = await s.serve(port);
+    t.after(() => daemon.stop('SIGKILL'));
+    await s.subscribe(daemon);
+    const equal = async () => JSON.stringify(await s.outside()) === JSON.stringify(await s.ids());
+    const state = async (device) => (await tasks(daemon, `device=${device}`)).map((task) => `${task.state}: ${task.status}`);
+    let n = 0;
+    const made = async () => { const device = `dev-${n}`; await s.addDevice(device, eui(n++)); await until('it is outside', equal); return device; };
+    // The hub is away: a gateway without a route, with a body or without one.
+    for (const body of [undefined, '{"message":"no Route matched with those values"}', '{ "statusCode": 404, "message": "Resource not found" }', '<html>404</html>', 'default backend - 404']) {
+      const device = await made();
+      await s.fault({ server: 'hub', path: '/twins/', times: -1, status: 404, ...(body ? { body } : {}) });
+      await postEvent(daemon, device, { id: `again-${device}`, type: 'DeviceCreated' });
+      await until(`${body}: it waits`, async () => (await state(device)).some((text) => /^waiting: .*404/.test(text)));
+      assert.ok((await s.outside()).includes(device), `${body}: the device stays outside`);
+      await s.noFaults();
+      await until('it goes on', async () => (await state(device)).every((text) => text.startsWith('done')));
+    }
+    for (const fault of [{ status: 302 }, { status: 501 }, { status: 521 }, { status: 530 }, { status: 404, body: '<html>404</html>', method: 'GET' }]) {
+      const gone = await made();
+      await s.fault({ server: 'thingpark', path: '/devices', times: -1, ...fault });
+      const comes = `dev-${n}`;
+      await s.addDevice(comes, eui(n++));
+      await s.removeDevice(gone);
+      await until(`${fault.status}: the delete waits`, async () => (await state(gone)).some((text) => text.startsWith('waiting: actility')));
+      assert.deepEqual(await tasks(daemon, 'state=failed'), [], `${fault.status}: nobody is given up`);
+      await s.noFaults();
+      await until(`${fault.status}: both registries are equal`, equal, 30);
+    }
+    // Without a token nothing is known of any device.
+    const gone = await made();
+    await daemon.stop();
+    await s.fault({ server: 'thingpark', path: '/token', times: -1, status: 404, body: '{"error":"no such page"}' });
+    daemon = await s.serve(port);
+    await s.removeDevice(gone);
+    await until('the delete waits', async () => (await state(gone)).some((text) => /^waiting: .*access token/.test(text)));
+    await s.noFaults();
+    await until('both registries are equal', equal, 30);
+  });
+
   scene('a network server that is down for long loses nothing, and what has gathered is done at the allowed rate', empty, async (s, t) => {
     const park = await startThingPark(t);
     const daemon = await s.serve(0, { ...park.settings, externalSystemCallRetryIntervalInSeconds: '1', externalSystemCallMaxIntervalInSeconds: '6' });
