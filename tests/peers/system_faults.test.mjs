@@ -208,6 +208,26 @@ describe('faults', { concurrency: 3 }, () => {
     await until('both registries are equal', equal, 30);
   });
 
+  scene('questions about devices while the network server hangs hold up neither events nor health', empty, async (s, t) => {
+    const park = await startThingPark(t);
+    const daemon = await s.serve(0, park.settings);
+    t.after(() => daemon.stop('SIGKILL'));
+    await s.addDevice('asked', eui(1));
+    park.fault = { hang: true, token: true };
+    const asked = [daemon.address, daemon.operations].flatMap((where) => Array.from({ length: 80 }, () => fetch(`${where}/api/v1/explain/asked`)));
+    await until('the network server is asked', () => park.hanging > 0);
+    const since = performance.now();
+    assert.equal((await postEvent(daemon, 'other')).status, 200);
+    assert.equal((await readiness(daemon)).status, 200);
+    assert.ok(performance.now() - since < 5000, `${Math.round(performance.now() - since)} ms`);
+    const refused = (await Promise.race(asked.slice().reverse())).clone();
+    assert.equal(refused.status, 503, 'who comes too much is told so at once');
+    assert.ok(Number(refused.headers.get('retry-after')) >= 1);
+    for (const answer of await Promise.all(asked)) assert.ok([200, 503].includes(answer.status), `${answer.status}`);
+    park.fault = null;
+    assert.equal((await fetch(`${daemon.operations}/api/v1/explain/asked`)).status, 200, 'afterwards as before');
+  });
+
   scene('a network server that is down for long loses nothing, and what has gathered is done at the allowed rate', empty, async (s, t) => {
     const park = await startThingPark(t);
     const daemon = await s.serve(0, { ...park.settings, externalSystemCallRetryIntervalInSeconds: '1', externalSystemCallMaxIntervalInSeconds: '6' });

@@ -1,5 +1,8 @@
 #include "twinstep/api/explain_routes.h"
 
+#include <memory>
+#include <semaphore>
+
 #include "twinstep/api/v1.h"
 #include "twinstep/api/workflow_json.h"
 #include "twinstep/base/time_format.h"
@@ -9,8 +12,16 @@
 namespace twinstep::api {
 namespace {
 
+/// Each may wait for two remotes that hang, and holds one of the threads that events and health need too.
+constexpr int kAtOnce = 6;
+constexpr Millis kComeBack{1'000};
 constexpr int kLastTasks = 5;
 constexpr int kLastRuns = 10;
+
+using Seats = std::counting_semaphore<kAtOnce>;
+struct GiveBack {
+  void operator()(Seats* seats) const { seats->release(); }
+};
 
 std::string next_run_text(const std::optional<SystemTime>& next) {
   return next ? fmt::format("the run at {}", format_iso_seconds(*next))
@@ -162,7 +173,17 @@ std::string why(const DeviceFacts& facts) {
 
 void add_explain_routes(Router& router, const ApiDeps& deps) {
   add_v1(router, deps, "GET", "/api/v1/explain/{device}", {"link"},
-         [deps](const V1Request& request) { return explain(deps, request); });
+         [deps, seats = std::make_shared<Seats>(kAtOnce)](const V1Request& request) -> Result<http::ServerResponse> {
+           if (!seats->try_acquire()) {
+             Error busy{.kind = ErrorKind::kUnavailable,
+                        .what = "other devices are being explained; ask again in a second",
+                        .code = "api.busy"};
+             busy.retry_after = kComeBack;
+             return fail(std::move(busy));
+           }
+           const std::unique_ptr<Seats, GiveBack> seat(seats.get());
+           return explain(deps, request);
+         });
 }
 
 }  // namespace twinstep::api
