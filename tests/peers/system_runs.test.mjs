@@ -106,6 +106,25 @@ describe('runs', { concurrency: 2 }, () => {
     assert.match(two.status, /nothing to do/, 'it saw what the first one did');
   });
 
+  scene('kill -9 after a schedule has fired: that run is made by the next process, and no time fires twice', registry, async (s, t) => {
+    const config = ['--config', s.thingpark('schedule: "*/5 * * * * *", overlap: queue, deletes: delete')];
+    let daemon = await s.serve(0, { TWINSTEP_CRASH_AT: 'schedule.after-commit' }, config);
+    const crashed = await daemon.ended;
+    assert.equal(crashed.code, 137, crashed.all);
+    daemon = await s.serve(0, {}, config);
+    t.after(daemon.stop);
+    const runs = async () => (await (await fetch(`${daemon.operations}/api/v1/runs?limit=100`)).json()).items;
+    const fired = () => [...daemon.output().matchAll(/schedule\.fired link=default due=(\S+) run=(\S+) became=(\w+)/g)].map(([, due, run, became]) => ({ due, run, became }));
+    await until('the schedule goes on', () => fired().length >= 2, 30);
+    const all = await runs();
+    const first = all.at(-1);
+    assert.equal((await waitFor(s, daemon, first.id, ended)).state, 'done', 'what the killed one has started');
+    const later = fired().filter(({ became }) => became !== 'skipped').map(({ run }) => run);
+    assert.ok(!later.includes(first.id));
+    assert.deepEqual(all.map(({ id }) => id).filter((id) => id !== first.id && !later.includes(id)), [], 'each run has its time');
+    assert.equal(new Set(fired().map(({ due }) => due)).size, fired().length);
+  });
+
   // At every place of a run: the next process goes on, starts no job twice and changes nothing twice.
   for (const place of ['run.job-asked', 'run.job-known', 'run.planned', 'run.applying', 'run.applied'])
     scene(`kill -9 at ${place} is made good by the next process`, [...registry, '--missing', '50%', '--orphaned', '5%'], async (s, t) => {
@@ -149,7 +168,7 @@ describe('runs', { concurrency: 2 }, () => {
     assert.ok((await s.outside()).includes(stranger));
   });
 
-  for (const place of ['run.job-asked', 'run.job-known', 'sweep.planned'])
+  for (const place of ['run.job-asked', 'run.job-known', 'sweep.planned', 'sweep.tasks'])
     scene(`a sweep that is killed at ${place} is made good by the next process`, ['--devices', '20', '--missing', '0%', '--orphaned', '0%',
       '--foreign', '0%', '--edge', '0%', '--time-factor', '60', '--no-throttle'], async (s, t) => {
       await s.addDevice('missed-1', '0004A30B0000F001', lorawan('0004A30B0000F001'));
@@ -166,7 +185,7 @@ describe('runs', { concurrency: 2 }, () => {
       const sweep = await waitFor(s, daemon, items[0].id, ['done', 'failed', 'blocked']);
       assert.equal(sweep.state, 'done', JSON.stringify(sweep));
       const jobs = (await (await s.control('/requests')).json()).hub['POST /jobs/create']?.['200'];
-      assert.equal(jobs, place === 'sweep.planned' ? 2 : 1, 'an export that was asked for is used, one that was read is gone');
+      assert.equal(jobs, place.startsWith('sweep.') ? 2 : 1, 'an export that was asked for is used, one that was read is gone');
       await until('what was missing is there', async () => (await s.outside()).includes('missed-1'), 30);
       assert.deepEqual(await s.containers(), []);
     });

@@ -1,6 +1,8 @@
 // The daemon against the simulated hub, Event Grid and ThingPark: what a user of the sample sees, with the sample's
 // environment variables alone, and what remains when something goes wrong.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
 import { freePort, hook, lorawan, postEvent, scene, until } from './lib.mjs';
 
@@ -125,7 +127,7 @@ describe('serve', { concurrency: 2 }, () => {
     const config = s.thingpark('master: hub, deletes: never');
     const daemon = await s.serve(0, {}, ['--config', config]);
     t.after(daemon.stop);
-    const good = (await import('node:fs')).readFileSync(config, 'utf8');
+    const good = readFileSync(config, 'utf8');
     s.write('thingpark.yaml', good.replace('deletes: never', 'deletes: nevr'));
     daemon.child.kill('SIGHUP');
     await until('the refusal', () => /configuration\.refused.*thingpark\.yaml:5/s.test(daemon.output()));
@@ -139,7 +141,7 @@ describe('serve', { concurrency: 2 }, () => {
 
   scene('what waits goes on when its hub and its external system get other names', empty, async (s, t) => {
     const config = s.thingpark('master: hub, deletes: delete');
-    const before = (await import('node:fs')).readFileSync(config, 'utf8') + 'twin_check: {first: 1s, cap: 1s, attempts: 1000}\n';
+    const before = readFileSync(config, 'utf8') + 'twin_check: {first: 1s, cap: 1s, attempts: 1000}\n';
     s.write('thingpark.yaml', before);
     const daemon = await s.serve(0, {}, ['--config', config]);
     t.after(daemon.stop);
@@ -154,6 +156,31 @@ describe('serve', { concurrency: 2 }, () => {
     await until('the reload', () => daemon.output().includes('configuration.reloaded'));
     await s.tagDevice('waits', lorawan(eui(1)));
     await until('it is outside', async () => (await s.outside()).includes('waits'));
+  });
+
+  scene('systemd is told when it is ready, reloads and stops', empty, async (s, t) => {
+    const socket = s.path('notify');
+    const listener = spawn('perl', ['-MSocket', '-e', '$| = 1; socket(S, PF_UNIX, SOCK_DGRAM, 0); bind(S, sockaddr_un($ARGV[0])) or die; ' +
+      'print "bound\n"; while (defined(recv(S, my $text, 4096, 0))) { print "$text\n" }', socket], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => listener.kill());
+    let told = '';
+    listener.stdout.on('data', (data) => { told += data; });
+    await until('the socket is there', () => told.startsWith('bound'));
+    const lines = () => told.split('\n').filter((line) => /^(READY|RELOADING|STOPPING)=/.test(line));
+    const config = s.thingpark('master: hub, deletes: never');
+    const daemon = await s.serve(0, { NOTIFY_SOCKET: socket }, ['--config', config]);
+    t.after(daemon.stop);
+    await until('it is ready', () => lines().length === 1);
+    daemon.child.kill('SIGHUP');
+    await until('it has reloaded', () => lines().length === 3);
+    const good = readFileSync(config, 'utf8');
+    s.write('thingpark.yaml', 'no configuration');
+    daemon.child.kill('SIGHUP');
+    await until('the refusal', () => daemon.output().includes('configuration.refused'));
+    s.write('thingpark.yaml', good);
+    assert.equal((await daemon.stop()).code, 0);
+    await until('it has stopped', () => lines().includes('STOPPING=1'));
+    assert.deepEqual(lines(), ['READY=1', 'RELOADING=1', 'READY=1', 'STOPPING=1']);
   });
 
   scene('a second daemon on the same file is refused', empty, async (s, t) => {
