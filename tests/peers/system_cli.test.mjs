@@ -90,6 +90,22 @@ describe('system', { concurrency: 3 }, () => {
       assert.equal(await s.writes(), 0);
     });
 
+  for (const [what, body] of [['nothing', undefined], ['a page', '<html>404</html>'], ['a word', 'default backend - 404']])
+    scene(`what answers 404 with ${what} in the place of ThingPark, from the end of its list on, deletes nothing`, ['--devices', '2000', '--missing', '0',
+      '--orphaned', '0', '--changed', '0', '--foreign', '0', '--edge', '0', '--time-factor', '60', '--no-throttle'], async (s) => {
+      await s.runs(0, ['sync']);
+      const before = await s.ids();
+      await s.control('/requests', { method: 'DELETE' });
+      await s.runs(0, ['plan']);
+      const { thingpark } = await (await s.control('/requests')).json();
+      const calls = Object.values(thingpark[Object.keys(thingpark).find((route) => route.startsWith('GET'))]).reduce((sum, n) => sum + n, 0);
+      // The last full page, the end of the list and the page behind it; few enough for the limits.
+      await s.fault({ server: 'thingpark', path: '/devices', method: 'GET', skip: calls - 3, times: -1, status: 404, ...(body ? { body } : {}) });
+      const ended = await s.run(['sync']);
+      assert.match(ended.all, /first page was asked for once more/);
+      assert.deepEqual(await s.ids(), before);
+    });
+
   scene('a broken line is named and blocks deletes, unless its id is known', ['--devices', '20', '--orphaned', '10%', '--time-factor', '60'], async (s) => {
     const config = s.sheet(['{"deviceId":"lora-new-1","ref":"1"}', '{"deviceId":"lora-br', '{"deviceId":"lora-new-2","ref":"2"}']);
     const ended = await s.runs(3, ['sync', '--config', config]);

@@ -26,6 +26,7 @@ class FakeExternal final : public providers::ExternalRegistry {
   std::map<std::string, std::string> devices;  ///< id to EUI
   bool complete = true;                        ///< else page 2 fails
   bool looks_up = false;                       ///< can look devices up, by their id
+  bool replaced = false;                       ///< something else answers since it was listed, and knows no device
   Status down;                                 ///< an error here is the answer to every listing and look-up
   int lists = 0;
   std::atomic<int> look_ups = 0;
@@ -46,7 +47,10 @@ class FakeExternal final : public providers::ExternalRegistry {
   }
   Result<providers::ListProof> first_page(const providers::ItemSink& items, const providers::BrokenSink& broken,
                                           const Call& call) override {
-    return list(items, broken, call);
+    if (replaced) return providers::ListProof{};
+    auto page = list(items, broken, call);
+    --lists;
+    return page;
   }
   bool can_look_up(const providers::DeviceInput&) const override { return looks_up; }
   Result<providers::FoundDevice> look_up(const providers::DeviceInput& device, const Call&) override {

@@ -148,6 +148,17 @@ TEST_F(LinkRun, RefusesAnApprovedPlanWhenASideHasChangedSince) {
   }
 }
 
+TEST_F(LinkRun, DeletesNothingWhenSomethingElseAnswersInThePlaceOfTheExternalSystem) {
+  some_differences(1);
+  external.replaced = true;
+  settle(start().id);
+  EXPECT_TRUE(hub.fake.devices.contains("new"));
+  EXPECT_TRUE(hub.fake.devices.contains("gone-0"));
+  external.replaced = false;
+  settle(start().id);
+  EXPECT_FALSE(hub.fake.devices.contains("gone-0"));
+}
+
 TEST_F(LinkRun, TakesAnApprovalForNoOtherPlan) {
   some_differences(2);
   const auto run = start();

@@ -138,6 +138,29 @@ Result<std::string> disprove(LinkContext& context, const plan::Comparison& compa
                      context.link.external);
 }
 
+/// What answers "not found" in the external system's place ends a list as its last page does, and tells of every device
+/// that it is absent. So after the look-ups it is asked for its first page once more, which surely has devices. The
+/// reason when it has none now.
+Result<std::string> no_answer_any_more(LinkContext& context, const Call& call) {
+  uint64_t items = 0;
+  const auto page = context.external.first_page(
+      [&](std::string_view, const providers::ItemPlace&) -> Status {
+        ++items;
+        return {};
+      },
+      [&](std::string_view, const providers::ItemPlace&, std::string_view) -> Status {
+        ++items;
+        return {};
+      },
+      call);
+  if (items > 0) return std::string();
+  if (!page && page.error().kind == ErrorKind::kCancelled) return fail(page.error());
+  return fmt::format(
+      "{}'s first page was asked for once more and has no devices now: what answers may not be {}, and "
+      "its list not complete ({})",
+      context.link.external, context.link.external, page ? page->why_incomplete : page.error().what);
+}
+
 }  // namespace
 
 plan::Rules rules_for(const LinkContext& context) { return plan::rules_of(context.link, context.external.tags()); }
@@ -222,6 +245,9 @@ Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call&
   planned->why_withheld = planned->comparison->why_withheld();
   if (planned->counts.deletes + planned->counts.disables > 0) {
     TRY_ASSIGN(std::string reason, disprove(context, *planned->comparison, planned->confirmed, call));
+    if (reason.empty() && planned->why_withheld.empty() && !planned->comparison->external_empty()) {
+      TRY_ASSIGN(reason, no_answer_any_more(context, call));
+    }
     if (!reason.empty()) {
       planned->why_withheld.push_back(std::move(reason));
       planned->counts.withheld += planned->counts.deletes + planned->counts.disables;

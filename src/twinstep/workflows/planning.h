@@ -53,7 +53,8 @@ Result<Listings> list_both(LinkContext& context, const plan::Rules& rules, const
 /// Lists both sides and compares.
 ///
 /// A list proves itself by its pages; before a delete is planned, some of the devices are also looked up in the
-/// external system one by one. If one of them is there, the list is not complete and no device is deleted.
+/// external system one by one, and then its first page once more. If one of them is there, or the first page has no
+/// devices any more, the list is not proven and no device is deleted.
 Result<std::unique_ptr<PlannedLink>> plan_link(LinkContext& context, const Call& call);
 
 /// True when the external system surely lacks the device, or cannot look it up. False: it is there.
