@@ -239,6 +239,9 @@ Result<EventDelivery> read_delivery(const http::ServerRequest& request) {
   }
   if (same_name(asked, "SubscriptionValidation") && out.purpose != EventDelivery::Purpose::kValidate)
     return malformed("a validation was announced and no validation code is there");
+  // Event Grid sends a validation alone and announces it: one among events must not make them disappear.
+  if (!same_name(asked, "SubscriptionValidation") && !(out.events.empty() && out.bad.empty()))
+    out.purpose = EventDelivery::Purpose::kEvents;
   return out;
 }
 

@@ -107,6 +107,14 @@ TEST(EventGrid, ReadsHandshakes) {
   EXPECT_EQ(read_delivery(post("", {{"Aeg-Event-Type", "SubscriptionDeletion"}}))->purpose,
             EventDelivery::Purpose::kUnsubscribe);
 
+  const auto among =
+      read_delivery(post("[" + kCurrent +
+                         R"(,{"id":"v","subject":"","eventType":"Microsoft.EventGrid.SubscriptionValidationEvent",)"
+                         R"("data":{"validationCode":"code"}}])"));
+  ASSERT_TRUE(among);
+  EXPECT_EQ(among->purpose, EventDelivery::Purpose::kEvents) << "no event is lost by a validation beside it";
+  EXPECT_EQ(among->events.size(), 1u);
+
   const auto origin = [](const char* value) {
     const auto answer = answer_delivery_options(post("", {{"WebHook-Request-Origin", value}}));
     for (const auto& header : answer.headers)
