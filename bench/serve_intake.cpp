@@ -1,6 +1,8 @@
 // Rows 4 and 5: events taken in. The lane works at the definition's own rate meanwhile, so that the backlog grows as it
 // would in a flood.
 
+#include <algorithm>
+
 #include "event_texts.h"
 #include "load_client.h"
 #include "serve_rows.h"

@@ -1,5 +1,6 @@
 // Rows 7 and 8: what a daemon costs that has little to do.
 
+#include <algorithm>
 #include <thread>
 
 #include "event_texts.h"

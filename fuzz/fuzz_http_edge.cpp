@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "check.h"
 #include "twinstep/api/router.h"
 #include "twinstep/base/encoding.h"

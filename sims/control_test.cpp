@@ -1,6 +1,8 @@
 // The control API of the simulators, and what it can set.
 #include "sims/control.h"
 
+#include <algorithm>
+
 #include "sims/test_support.h"
 
 namespace twinstep::sims {

@@ -1,6 +1,8 @@
 // The control API of the simulated Event Grid.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "sims/event_grid_sim.h"
 #include "twinstep/base/time_format.h"
 

@@ -1,6 +1,7 @@
 // Deliveries on an injected clock against a scripted endpoint: what arrives, and when.
 #include "sims/event_grid_sim.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "sims/sim_clock.h"

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <future>
+#include <tuple>
 
 #include "sims/event_grid_sim.h"
 #include "sims/sim_clock.h"

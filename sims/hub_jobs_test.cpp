@@ -1,4 +1,5 @@
 // Import and export jobs of the simulated hub.
+#include <algorithm>
 #include <condition_variable>
 #include <thread>
 

@@ -1,6 +1,7 @@
 // The registry of the simulated hub as a whole: seeds, dumps, loads.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "sims/hub_twin.h"

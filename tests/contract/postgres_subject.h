@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdexcept>
+
 #include "postgres_server.h"
 #include "twinstep/store/store_subject.h"
 

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/http/tls_certificate.h"

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
 #include <future>
 #include <mutex>
 

@@ -3,6 +3,7 @@
 #include <date/date.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <sstream>
 
 namespace twinstep {

@@ -1,7 +1,9 @@
 #include "twinstep/cli/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
+#include <sstream>
 
 #include "twinstep/base/units.h"
 #include "twinstep/version.h"

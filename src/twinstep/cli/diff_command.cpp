@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 
 #include "twinstep/cli/commands.h"

@@ -10,6 +10,7 @@
 #include <functional>
 #include <regex>
 #include <set>
+#include <stdexcept>
 
 #include "twinstep/config/key_reader.h"
 #include "twinstep/config/load.h"

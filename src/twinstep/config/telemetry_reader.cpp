@@ -1,5 +1,7 @@
 #include "twinstep/config/telemetry_reader.h"
 
+#include <algorithm>
+
 #include "twinstep/config/key_reader.h"
 #include "twinstep/telemetry/app_insights.h"
 #include "twinstep/telemetry/notice.h"

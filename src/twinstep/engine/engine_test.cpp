@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <set>
+#include <stdexcept>
+#include <thread>
 
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/obs/log_context.h"

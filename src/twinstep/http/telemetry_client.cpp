@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "twinstep/http/client.h"
 #include "twinstep/obs/metrics.h"
 #include "twinstep/obs/trace.h"

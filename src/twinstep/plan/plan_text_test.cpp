@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "twinstep/base/time_format.h"
 #include "twinstep/plan/plan_csv.h"
 

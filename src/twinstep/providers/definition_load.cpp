@@ -1,5 +1,6 @@
 #include "twinstep/providers/definition_load.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace twinstep::providers {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+
 #include "twinstep/base/encoding.h"
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/security/sealed_store.h"

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "twinstep/store/run_store.h"
 #include "twinstep/store/store_subject.h"
 

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
+#include <stdexcept>
 #include <thread>
 
 #include "twinstep/base/fake_clock.h"

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <stdexcept>
 
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/telemetry/fake_web.h"

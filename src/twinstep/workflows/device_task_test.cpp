@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/workflows/fake_hub.h"
 #include "twinstep/workflows/fake_network.h"

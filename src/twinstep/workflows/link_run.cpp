@@ -1,6 +1,8 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "twinstep/base/crash_point.h"
 #include "twinstep/base/time_format.h"
 #include "twinstep/base/units.h"

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "twinstep/base/fake_clock.h"
 #include "twinstep/workflows/device_task.h"
 #include "twinstep/workflows/fake_external.h"
