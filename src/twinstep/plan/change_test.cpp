@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "twinstep/json/canonical.h"
 #include "twinstep/plan/exact_json.h"
 
@@ -65,6 +67,15 @@ TEST(Change, ReadsNumbersExactly) {
     json::append_canonical_number(number, want);
     want += '}';
     ASSERT_EQ(text_of(tags_to_write(change_with(Op::kCreate, want))), want);
+  }
+}
+
+TEST(Change, ReadsWholeNumbersBeyond64BitsAsDoubles) {
+  for (const char* number : {"20000000000000000000", "100000000000000000000", "-10000000000000000000"}) {
+    std::string want = "{\"n\":";
+    json::append_canonical_number(std::strtod(number, nullptr), want);
+    want += '}';
+    EXPECT_EQ(text_of(parse_object_exactly(fmt::format(R"({{"n":{}}})", number), "x")), want);
   }
 }
 

@@ -49,6 +49,16 @@ bool convert(simdjson::dom::element from, json::value& to, int level) {
   }
 }
 
+/// Whether a number cannot be read. Younger versions of simdjson say of some whole numbers beyond 64 bits that they are
+/// big; older ones do not know that word.
+template <class Code>
+bool is_about_a_number(Code error) {
+  if constexpr (requires { Code::BIGINT_ERROR; }) {
+    if (error == Code::BIGINT_ERROR) return true;
+  }
+  return error == Code::NUMBER_ERROR;
+}
+
 }  // namespace
 
 Result<json::object> parse_object_exactly(std::string_view text, std::string_view what) {
@@ -58,7 +68,7 @@ Result<json::object> parse_object_exactly(std::string_view text, std::string_vie
   };
   simdjson::dom::element root;
   const auto error = parser.parse(text.data(), text.size()).get(root);
-  if (error == simdjson::NUMBER_ERROR) {
+  if (is_about_a_number(error)) {
     // Whole numbers beyond 64 bits: a double is all that anybody makes of them.
     TRY_ASSIGN(json::value whole, json::parse(text, what));
     if (!whole.is_object()) return bad("is not a JSON object");
