@@ -1,5 +1,8 @@
 # Every library is a distribution package (scripts/setup installs them); nothing is vendored or downloaded.
 find_package(Threads REQUIRED)
+if(POLICY CMP0167) # CMake 3.30 and newer: Boost's own description of itself, which older ones look for first as well
+  cmake_policy(SET CMP0167 NEW)
+endif()
 find_package(Boost 1.81 REQUIRED) # headers only: Beast, Asio, JSON (compiled once in json/boost_json.cpp)
 find_package(OpenSSL 3.0 REQUIRED)
 find_package(CURL 7.88 REQUIRED)
