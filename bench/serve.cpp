@@ -13,10 +13,10 @@ namespace twinstep::bench {
 namespace {
 
 constexpr std::string_view kUsage =
-    "usage: twinstep-bench serve [webhook|batches|pgboss|latency|waiting|idle|replicas|facade]... [OPTIONS]\n"
+    "usage: twinstep-bench serve [webhook|batches|pgboss|latency|waiting|idle|replicas|facade|cost]... [OPTIONS]\n"
     "  without a row: all of them\n"
     "  --store S          sqlite, postgresql or both (default); pgboss and replicas use PostgreSQL\n"
-    "  --events N         of webhook, batches and pgboss (default 100000)\n"
+    "  --events N         of webhook, batches, pgboss and cost (default 100000)\n"
     "  --creates N        of facade (default 20000)\n"
     "  --connections N    over which they come (default 64)\n"
     "  --batch N          events in a body, of batches (default 100)\n"
@@ -31,14 +31,15 @@ struct NamedRow {
   Row row;
   bool postgresql_only;
 };
-constexpr std::array<NamedRow, 8> kRows{{{"webhook", measure_webhook, false},
+constexpr std::array<NamedRow, 9> kRows{{{"webhook", measure_webhook, false},
                                          {"batches", measure_batches, false},
                                          {"pgboss", measure_pgboss, true},
                                          {"latency", measure_latency, false},
                                          {"waiting", measure_waiting, false},
                                          {"idle", measure_idle, false},
                                          {"replicas", measure_replicas, true},
-                                         {"facade", measure_facade, false}}};
+                                         {"facade", measure_facade, false},
+                                         {"cost", measure_cost, false}}};
 
 const NamedRow* row_named(std::string_view name) {
   const auto found = std::find_if(kRows.begin(), kRows.end(), [&](const NamedRow& row) { return row.name == name; });

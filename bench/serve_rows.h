@@ -37,6 +37,9 @@ Result<RowReport> measure_replicas(const ServeOptions& options, Stores& stores, 
 /// Creates through the façade; needs a hub without throttle.
 Result<RowReport> measure_facade(const ServeOptions& options, Stores& stores, StoreKind kind);
 
+/// What a key and the metrics cost the daemon for each event.
+Result<RowReport> measure_cost(const ServeOptions& options, Stores& stores, StoreKind kind);
+
 /// The one number that a question to the store gives. Errors  those of the store.
 Result<int64_t> number_of(const Stage& stage, std::string_view sql);
 

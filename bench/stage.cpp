@@ -109,13 +109,26 @@ void Stage::write_config(const Options& options) const {
       options.facade ? 200 : 20);
 }
 
+std::vector<std::string> Stage::command(const std::vector<std::string>& arguments) const {
+  std::vector<std::string> out{"env", "-i", "HOME=" + folder_.path(), "TMPDIR=" + folder_.path(), program("twinstep")};
+  out.insert(out.end(), arguments.begin(), arguments.end());
+  out.insert(out.end(), {"--config", path("twinstep.yaml")});
+  return out;
+}
+
+Result<std::string> Stage::make_key(const std::string& scope) const {
+  TRY_ASSIGN(ChildRun made, run_child(command({"key", "create", "--name", scope, "--scope", scope})));
+  while (made.out.ends_with('\n')) made.out.pop_back();
+  if (made.exit_code != 0 || made.out.empty())
+    return fail(ErrorKind::kUnavailable, "bench.key", "twinstep key create: " + made.err);
+  return made.out;
+}
+
 Result<Daemon> Stage::daemon() {
   Daemon out;
   const std::string errors = path("daemon.log");
   out.started = std::chrono::steady_clock::now();
-  auto started = Server::start({"env", "-i", "HOME=" + folder_.path(), "TMPDIR=" + folder_.path(), program("twinstep"),
-                                "serve", "--output", "json", "--config", path("twinstep.yaml")},
-                               errors);
+  auto started = Server::start(command({"serve", "--output", "json"}), errors);
   if (!started) {
     started.error().what += ": " + text_of(errors).substr(0, 1000);
     return fail(std::move(started).error());

@@ -57,6 +57,8 @@ class Stage {
 
   /// Starts a daemon and waits until it is ready. Errors  kUnavailable, with what it said.
   Result<Daemon> daemon();
+  /// Makes a key of that scope in the store, with the command, before the daemon starts. Errors  kUnavailable.
+  Result<std::string> make_key(const std::string& scope) const;
   NetworkServer& network() { return *network_; }
   /// Where the hub is, "https://localhost:PORT", and whom its clients trust.
   const std::string& hub() const { return hub_url_; }
@@ -69,6 +71,7 @@ class Stage {
  private:
   Stage() = default;
   Status start_hub(const Options& options);
+  std::vector<std::string> command(const std::vector<std::string>& arguments) const;
   void write_config(const Options& options) const;
 
   TempFolder folder_;
