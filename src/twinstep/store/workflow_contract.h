@@ -280,9 +280,9 @@ TEST_P(WorkflowContract, WhatWasBegunUnderAnotherNameOfItsRemoteIsMovedToTheLane
   for (NewWorkflow* one : {&old, &other, &run, &queued, &longer}) one->lane = "external/before";
   queued.on_busy = OnBusy::kQueue;
   for (const NewWorkflow* one : {&old, &other, &run, &queued, &longer}) start(*one);
-  EXPECT_EQ(store->move_to_lane("device/a/", "external/tp", call), 1);
-  EXPECT_EQ(store->move_to_lane("run/a", "external/tp", call), 2);
-  EXPECT_EQ(store->move_to_lane("run/a", "external/tp", call), 0);
+  EXPECT_EQ(store->move_to_lane("device/a/", "external/tp", call).value(), 1);
+  EXPECT_EQ(store->move_to_lane("run/a", "external/tp", call).value(), 2);
+  EXPECT_EQ(store->move_to_lane("run/a", "external/tp", call).value(), 0);
   EXPECT_EQ(find(queued.id).lane, "external/tp");
   EXPECT_EQ(find(other.id).lane, "external/before");
   EXPECT_EQ(find(longer.id).lane, "external/before");
