@@ -51,6 +51,11 @@ class Attempt final : public WriteGuard {
   /// Errors  kConflict "store.lease-lost": stop working at once; those of Database.
   Status save(std::string_view step, std::string output, std::string_view what = {});
 
+  /// Has another workflow of the lane got through since this one was refused (rest_lane with an alarm)? Then it is not
+  /// the lane that is refused. Known to the lane, of its own process.
+  bool others_got_through() const { return others_got_through_; }
+  void others_got_through(bool so) { others_got_through_ = so; }
+
   /// A history line, written together with the end of the claim.
   void note(std::string what, std::string detail = {});
   /// A ledger entry, likewise.
@@ -92,6 +97,7 @@ class Attempt final : public WriteGuard {
   std::vector<store::HistoryLine> history_;
   std::optional<store::LedgerEntry> ledger_;
   std::optional<Rest> rest_;
+  bool others_got_through_ = false;
 };
 
 /// What is done for the workflows of a lane. A thrown exception counts as an attempt that failed for a bug: the

@@ -346,6 +346,39 @@ TEST_F(EngineTest, ARestingLaneTriesOneAndGoesOnWhenThatOneSucceeds) {
   EXPECT_EQ(told, (std::vector<std::string>{"lane rests: 401!", "lane works"}));
 }
 
+TEST_F(EngineTest, WhoIsRefusedHearsWhetherOthersGotThroughSince) {
+  std::vector<std::string> heard;
+  with(
+      [&](Attempt& attempt) {
+        const std::string& key = attempt.workflow().key;
+        heard.push_back(fmt::format("{} {}", key, attempt.others_got_through()));
+        if (key == "device/good" || heard.size() == 5) return attempt.done("");
+        attempt.rest_lane(Millis{60'000}, "403", true);
+        return attempt.again(Millis{0}, "waits");
+      },
+      1);
+  const auto waits = [&](int tries) {
+    for (;; std::this_thread::yield()) {
+      const auto pauses = engine->store().pauses(call).value();
+      if (!pauses.empty() && pauses[0].tries == tries) return;
+    }
+  };
+  const auto bad = start("device/bad");
+  waits(1);
+  ASSERT_TRUE(engine->store().resume("lane", call));  // as time would
+  waits(1);
+  ASSERT_TRUE(engine->store().cancel(bad, "out of the way", call));
+  ASSERT_TRUE(engine->store().resume("lane", call));
+  wait_for(start("device/good"), State::kDone);
+  ASSERT_TRUE(engine->store().retry(bad, call));
+  waits(1);
+  ASSERT_TRUE(engine->store().resume("lane", call));
+  wait_for(bad, State::kDone);
+  engine->stop();
+  EXPECT_EQ(heard, (std::vector<std::string>{"device/bad false", "device/bad false", "device/good false",
+                                             "device/bad true", "device/bad false"}));
+}
+
 TEST_F(EngineTest, ALaneThatRestsForPatienceStillRaisesTheAlarmWhenItIsRefusedNext) {
   std::atomic<int> tries = 0;
   with(

@@ -17,6 +17,7 @@ constexpr int kClaimAtMost = 64;
 constexpr Millis kStoreTime{15'000};    // one call to the store
 constexpr Millis kAfterBug{3'600'000};  // an exception is a bug: look again when somebody may have noticed
 constexpr Millis kLongestRest{15 * 60'000};
+constexpr size_t kMostRefused = 1'000;   // that are remembered
 constexpr Millis kLockedElsewhere{100};  // until another replica's transaction is through
 constexpr Backoff kStoreAway{.first = Millis{200}, .cap = Millis{10'000}, .jitter = 0.2};
 
@@ -177,6 +178,7 @@ void Lane::work_on(Job job) {
   const SteadyTime began = clock_.steady_now();
   Attempt attempt(store_, std::move(job.claim), {SteadyTime::max(), job.stop.get_token()}, rng_,
                   [&] { return claims_.holds(claim); });
+  attempt.others_got_through(others_got_through(claim.id));
   const store::Finish finish = attempt_of(attempt);
   if (engine_.on_worked) engine_.on_worked(claim, finish, clock_.steady_now() - began);
   if (span) {
@@ -184,6 +186,7 @@ void Lane::work_on(Job job) {
     if (!finish.error_code.empty()) span->set("error.type", finish.error_code);
     if (finish.state == store::State::kFailed) span->fail(finish.error_code);
   }
+  remember(claim.id, attempt.rest() && attempt.rest()->alarm, finish.state == store::State::kDone);
   settle_rest(attempt.rest(), job.claimed, finish.state == store::State::kDone);
   record(claim, finish);
   claims_.remove(claim);
@@ -224,6 +227,23 @@ void Lane::record(const store::Workflow& claim, const store::Finish& finish) {
     // While the daemon ends there is no time to wait for the store: a later claim does it again, which is safe.
     std::stop_token ending = claimer_.get_stop_token();
     if (!clock_.sleep_for(kStoreAway.after(tries, rng_), ending)) return;
+  }
+}
+
+bool Lane::others_got_through(const store::WorkflowId& since) const {
+  std::scoped_lock lock(mutex_);
+  const auto found = refused_.find(since);
+  return found != refused_.end() && got_through_ > found->second;
+}
+
+void Lane::remember(const store::WorkflowId& id, bool refused, bool good) {
+  std::scoped_lock lock(mutex_);
+  if (good) {
+    got_through_ = clock_.steady_now();
+    refused_.erase(id);
+  } else if (refused) {
+    if (refused_.size() >= kMostRefused) refused_.clear();  // then it is the lane that is refused
+    refused_[id] = clock_.steady_now();
   }
 }
 

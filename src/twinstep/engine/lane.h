@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -45,6 +46,9 @@ class Lane {
   void work_on(Job job);
   store::Finish attempt_of(Attempt& attempt);
   void record(const store::Workflow& claim, const store::Finish& finish);
+  bool others_got_through(const store::WorkflowId& since) const;
+  /// Who was refused, and when somebody got through.
+  void remember(const store::WorkflowId& id, bool refused, bool good);
   void settle_rest(const std::optional<Attempt::Rest>& rest, SteadyTime claimed, bool good);
 
   const LaneOptions options_;
@@ -58,12 +62,14 @@ class Lane {
   mutable std::mutex mutex_;  // guards all below but the threads
   std::condition_variable_any changed_;
   std::deque<Job> queue_;
-  int free_ = 0;          // workers without work, minus what is queued for them
-  bool hinted_ = true;    // look at once
-  bool closed_ = false;   // no more work comes
-  int rests_ = 0;         // in a row; while not 0, one workflow at a time finds out whether all may go on
-  bool alarmed_ = false;  // a person was told since it last worked
-  SteadyTime rested_{};   // when the last one began
+  int free_ = 0;              // workers without work, minus what is queued for them
+  bool hinted_ = true;        // look at once
+  bool closed_ = false;       // no more work comes
+  int rests_ = 0;             // in a row; while not 0, one workflow at a time finds out whether all may go on
+  bool alarmed_ = false;      // a person was told since it last worked
+  SteadyTime rested_{};       // when the last one began
+  SteadyTime got_through_{};  // when somebody did last
+  std::map<store::WorkflowId, SteadyTime> refused_;
   std::string trouble_;
   std::jthread claimer_;
   std::vector<std::jthread> workers_;

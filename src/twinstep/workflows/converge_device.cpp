@@ -261,9 +261,14 @@ class Convergence {
   Finish trouble(Error error, const Names& names) {
     if (!attempt_.holds()) return uncounted(Millis{0}, "stopped");
     switch (error.kind) {
-      case ErrorKind::kDenied:
+      case ErrorKind::kDenied: {
+        const bool forbidden = error.remote_status == 403;
+        if (forbidden && attempt_.others_got_through()) break;  // this device alone is refused
         attempt_.rest_lane(kDeniedRest, error.what, true);
-        return uncounted(Millis{0}, fmt::format("waits until credentials are accepted again: {}", error.what));
+        // What is forbidden may be this device's own affair: after the rest another one finds out first.
+        return uncounted(forbidden ? kDeniedRest : Millis{0},
+                         fmt::format("waits until credentials are accepted again: {}", error.what));
+      }
       case ErrorKind::kThrottled: {
         const Millis rest = std::clamp(error.retry_after.value_or(kThrottledRest), Millis{1'000}, engine::kLongestTold);
         attempt_.rest_lane(rest, error.what, false);

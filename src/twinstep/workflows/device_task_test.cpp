@@ -63,6 +63,7 @@ class DeviceTask : public testing::Test {
       ++worked;
       const store::Workflow claim = claimed[0].workflow;
       engine::Attempt attempt(*workflows, std::move(claimed[0]), call, rng);
+      attempt.others_got_through(others_got_through);
       try {
         const auto finish = converge_device(*context, attempt, *workflows, hints);
         rest = attempt.rest();
@@ -104,6 +105,7 @@ class DeviceTask : public testing::Test {
   std::optional<LinkContext> context;
   HintMemory hints;
   std::optional<engine::Attempt::Rest> rest;
+  bool others_got_through = false;
   Call call;
 };
 
@@ -512,6 +514,24 @@ TEST_F(DeviceTask, RefusedCredentialsRestTheLaneAndFailNoDevice) {
   EXPECT_TRUE(rest->alarm);
   EXPECT_EQ(task(started.id).state, State::kWaiting);
   EXPECT_EQ(task(started.id).attempt, 0);
+}
+
+TEST_F(DeviceTask, WhatIsForbiddenToOneDeviceWhileOthersGetThroughIsItsOwnFailure) {
+  for (const bool others : {false, true})
+    for (const int status : {401, 403}) {
+      const std::string id = fmt::format("dev-{}-{}", others, status);
+      in_hub(id, tags("AAAA"));
+      network.failures.push_back(
+          {.kind = ErrorKind::kDenied, .what = "no", .code = "external.denied", .remote_status = status});
+      const auto started = hint(What::kCreated, id, tags("AAAA"), id);
+      others_got_through = others;
+      work();
+      const bool own = others && status == 403;
+      EXPECT_EQ(rest.has_value(), !own) << id;
+      EXPECT_EQ(task(started.id).state, State::kWaiting);
+      EXPECT_EQ(task(started.id).attempt, own ? 1 : 0) << id;
+      ASSERT_TRUE(workflows->cancel(started.id, "next", call));
+    }
 }
 
 TEST_F(DeviceTask, ThrottlingRestsTheLaneWithoutAlarmAndWithoutCounting) {
