@@ -10,6 +10,7 @@ namespace twinstep::otlp {
 namespace {
 
 constexpr Millis kLastWords{3'000};
+constexpr size_t kShortestHidden = 4;  // shorter ones would tear ordinary words apart
 constexpr Millis kLongestTold{60'000};
 constexpr Backoff kAgain{.first = Millis{1'000}, .cap = Millis{30'000}, .jitter = 0.2};
 
@@ -62,6 +63,10 @@ Exporter::Exporter(ExportOptions options, std::vector<http::Header> headers, htt
       metrics_(metrics),
       clock_(clock),
       rng_(rng) {
+  // A collector that refuses may say why with our key in it, of "Bearer KEY" the key alone.
+  for (const http::Header& header : headers_)
+    for (const std::string& one : {header.value, header.value.substr(header.value.rfind(' ') + 1)})
+      if (one.size() >= kShortestHidden) hidden_.push_back(one);
   headers_.push_back({"Content-Type", "application/json"});
 }
 
@@ -151,7 +156,7 @@ bool Exporter::deliver(const std::vector<obs::SpanData>& spans, const Call& call
     const auto answer = client_.send(request, call.sooner(clock_.steady_now() + options_.timeout));
     if (answer && answer->ok()) {
       metrics_.spans("exported", spans.size());
-      if (const auto partial = partial_success(answer->body))
+      if (const auto partial = partial_success(answer->body, hidden_))
         spdlog::warn("spans.partly_refused count={} reason=\"{}\"", partial->rejected, partial->message);
       if (std::exchange(complained_, false)) spdlog::info("spans.exported_again");
       return true;

@@ -58,6 +58,7 @@ class Exporter final : public obs::SpanSink {
   const ExportOptions options_;
   const Resource resource_;
   std::vector<http::Header> headers_;
+  std::vector<std::string> hidden_;  ///< what of them the collector's words must not show in the log
   std::unique_ptr<http::Client> owned_;
   http::Client& client_;
   obs::Metrics& metrics_;

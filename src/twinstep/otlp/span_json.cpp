@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kStatusError = 2;
 constexpr size_t kMostMessage = 200;
+constexpr std::string_view kHidden = "***";
 
 /// JSON and protobuf strings are UTF-8; what is none came from outside.
 json::string text(std::string_view from) {
@@ -68,7 +69,7 @@ std::string export_request(const Resource& resource, const std::vector<obs::Span
                                                               {"scopeSpans", json::array{scope}}}}}});
 }
 
-std::optional<PartialSuccess> partial_success(std::string_view body) {
+std::optional<PartialSuccess> partial_success(std::string_view body, const std::vector<std::string>& hidden) {
   const auto value = json::parse(body, "the collector's answer");
   if (!value || !value->is_object()) return std::nullopt;
   const json::object* partial = json::object_at(value->get_object(), "partialSuccess");
@@ -80,8 +81,12 @@ std::optional<PartialSuccess> partial_success(std::string_view body) {
     out.rejected = static_cast<uint64_t>(std::max<int64_t>(0, json::int_or(*partial, "rejectedSpans", 0)));
   else
     std::from_chars(digits.data(), digits.data() + digits.size(), out.rejected);
+  std::string message(json::string_or(*partial, "errorMessage"));
+  for (const std::string& secret : hidden)
+    for (size_t at = 0; (at = message.find(secret, at)) != std::string::npos; at += kHidden.size())
+      message.replace(at, secret.size(), kHidden);
   // For one line of the log.
-  for (const char c : json::string_or(*partial, "errorMessage").substr(0, kMostMessage))
+  for (const char c : std::string_view(message).substr(0, kMostMessage))
     out.message += static_cast<unsigned char>(c) < 0x20 || c == '"' ? ' ' : c;
   if (out.rejected == 0 && out.message.empty()) return std::nullopt;
   return out;

@@ -23,7 +23,8 @@ struct PartialSuccess {
   uint64_t rejected = 0;
   std::string message;  ///< at most 200 bytes, without control characters
 };
-/// Empty when everything was taken, or the answer is no JSON (a collector may answer protobuf or nothing).
-std::optional<PartialSuccess> partial_success(std::string_view body);
+/// Empty when everything was taken, or the answer is no JSON (a collector may answer protobuf or nothing). Of the
+/// collector's words those that `hidden` holds, none of them empty, become "***".
+std::optional<PartialSuccess> partial_success(std::string_view body, const std::vector<std::string>& hidden = {});
 
 }  // namespace twinstep::otlp

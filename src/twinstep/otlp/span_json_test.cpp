@@ -54,6 +54,9 @@ TEST(PartialSuccess, IsReadAsTextAndAsNumber) {
   EXPECT_EQ(text->rejected, 3u);
   EXPECT_EQ(text->message, "too old");
   EXPECT_EQ(partial_success(R"({"partialSuccess":{"rejectedSpans":4}})")->rejected, 4u);
+  const auto hidden = partial_success(
+      R"({"partialSuccess":{"rejectedSpans":1,"errorMessage":"the key ab+c\/d is wrong, ab+c/d"}})", {"ab+c/d"});
+  EXPECT_EQ(hidden->message, "the key *** is wrong, ***");
   for (const char* fine :
        {"{}", "", "\n\x12", R"({"partialSuccess":{}})", R"({"partialSuccess":{"rejectedSpans":"0"}})"})
     EXPECT_FALSE(partial_success(fine)) << fine;
