@@ -58,6 +58,11 @@ bool microsoft(std::string_view host) {
   return std::any_of(kMicrosoft.begin(), kMicrosoft.end(), [&](std::string_view end) { return host.ends_with(end); });
 }
 
+std::string without_hyphens(std::string text) {
+  std::erase(text, '-');
+  return text;
+}
+
 }  // namespace
 
 Result<Ingestion> parse_ingestion(std::string_view text) {
@@ -110,8 +115,6 @@ AppInsights::AppInsights(Ingestion ingestion, std::string instance, http::Client
       endpoint_(ingestion_.endpoint) {}
 
 std::string AppInsights::line(const obs::Event& event) const {
-  std::string key = ingestion_.key;
-  key.erase(std::remove(key.begin(), key.end(), '-'), key.end());
   json::object tags{{"ai.cloud.role", "twinstep"},
                     {"ai.cloud.roleInstance", instance_},
                     {"ai.internal.sdkVersion", fmt::format("cpp:{}", kVersion)}};
@@ -123,13 +126,14 @@ std::string AppInsights::line(const obs::Event& event) const {
     if (name.size() <= kLongestKey) measurements[name] = value;
   json::object data{{"ver", 2}, {"name", cut_text(event.name, kLongestName)}, {"properties", std::move(properties)}};
   if (!measurements.empty()) data["measurements"] = std::move(measurements);
-  return json::write(json::object{{"ver", 1},
-                                  {"name", fmt::format("Microsoft.ApplicationInsights.{}.Event", key)},
-                                  {"time", format_iso_millis(event.time)},
-                                  {"iKey", ingestion_.key},
-                                  {"sampleRate", 100},
-                                  {"tags", std::move(tags)},
-                                  {"data", {{"baseType", "EventData"}, {"baseData", std::move(data)}}}});
+  return json::write(
+      json::object{{"ver", 1},
+                   {"name", fmt::format("Microsoft.ApplicationInsights.{}.Event", without_hyphens(ingestion_.key))},
+                   {"time", format_iso_millis(event.time)},
+                   {"iKey", ingestion_.key},
+                   {"sampleRate", 100},
+                   {"tags", std::move(tags)},
+                   {"data", {{"baseType", "EventData"}, {"baseData", std::move(data)}}}});
 }
 
 Result<http::Response> AppInsights::post(const std::string& packed, const Call& call) {
@@ -160,8 +164,9 @@ Result<http::Response> AppInsights::post(const std::string& packed, const Call& 
 /// For the log: status and the remote's first words, without the key, which some of its answers repeat.
 std::string AppInsights::reason(const http::Response& answer) const {
   std::string text = answer.body;
-  for (size_t at = 0; (at = text.find(ingestion_.key)) != std::string::npos;)
-    text.replace(at, ingestion_.key.size(), "***");
+  // In the name of an envelope it has no hyphens.
+  for (const std::string& key : {ingestion_.key, without_hyphens(ingestion_.key)})
+    for (size_t at = 0; (at = text.find(key)) != std::string::npos;) text.replace(at, key.size(), "***");
   text = cut_text(text, 200);
   std::replace_if(
       text.begin(), text.end(), [](char c) { return c == '"' || static_cast<unsigned char>(c) < ' '; }, ' ');
