@@ -86,8 +86,8 @@ export async function startSim(folder, args = []) {
 }
 
 /// PostgreSQL in a folder of its own, as a user of its own where we are root, which it refuses. `settings` are further
-/// arguments of the server.
-export async function startPostgres(settings = []) {
+/// arguments of the server, `environment` further variables.
+export async function startPostgres(settings = [], environment = {}) {
   const root = '/usr/lib/postgresql';
   const versions = existsSync(root) ? readdirSync(root).sort((a, b) => Number(b) - Number(a)) : [];
   const bin = versions.map((version) => join(root, version, 'bin')).find((path) => existsSync(join(path, 'postgres')));
@@ -102,7 +102,7 @@ export async function startPostgres(settings = []) {
     if (code !== 0) throw new Error(`${name} ended with ${code}: ${stdout}${stderr}`);
   };
   await once('initdb', '-D', join(folder, 'data'), '-A', 'trust', '-U', user, '-E', 'UTF8', '--locale=C', '--no-sync');
-  const primary = await postgresIn(join(folder, 'data'), { bin, folder, asUser, user, settings });
+  const primary = await postgresIn(join(folder, 'data'), { bin, folder, asUser, user, settings, environment });
   let second;
   return {
     ...primary, user,
@@ -125,23 +125,30 @@ export async function startPostgres(settings = []) {
   };
 }
 
-async function postgresIn(data, { bin, folder, asUser, user, settings }) {
+async function postgresIn(data, { bin, folder, asUser, user, settings, environment = {} }) {
   const port = await freePort();
   let server;
+  let output = '';
   const up = async () => {
-    server = spawn(asUser[0], [...asUser.slice(1), join(bin, 'postgres'), '-D', data, '-k', folder, '-p', String(port),
+    server = spawn(asUser[0], [...asUser.slice(1), 'env', ...Object.entries(environment).map((one) => one.join('=')), join(bin, 'postgres'), '-D', data, '-k', folder, '-p', String(port),
       '-c', 'listen_addresses=127.0.0.1', ...settings], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
     server.ended = new Promise((resolve) => server.once('exit', resolve));
-    let log = '';
+    const before = output.length;
     await new Promise((resolve, reject) => {
-      server.stderr.on('data', (text) => { log += text; if (/ready to accept (read-only )?connections/.test(log)) resolve(); });
-      server.once('exit', (code) => reject(new Error(`postgres ended with ${code}: ${log}`)));
+      let ready = false;
+      server.stderr.on('data', (text) => {
+        output += text;
+        if (ready || !/ready to accept (read-only )?connections/.test(output.slice(before))) return;
+        ready = true;
+        resolve();
+      });
+      server.once('exit', (code) => reject(new Error(`postgres ended with ${code}: ${output.slice(before)}`)));
     });
   };
   /// SIGINT is a fast shutdown, SIGQUIT an immediate one, as a crash.
   const down = async (signal = 'SIGINT') => { server.kill(signal); await server.ended; };
   await up();
-  return { uri: `postgresql://${user}@127.0.0.1:${port}/postgres`, port, up, down, stop: () => down('SIGQUIT') };
+  return { uri: `postgresql://${user}@127.0.0.1:${port}/postgres`, port, up, down, output: () => output, stop: () => down('SIGQUIT') };
 }
 
 /// A TCP connection between two that can be cut: what arrives meanwhile is kept back, as on a broken network. It can
@@ -172,6 +179,17 @@ export async function startWire(to) {
     mend: () => { cut = false; pairs.forEach((pair) => pair.forEach((end) => end.destroy())); },
     stop: () => { pairs.forEach((pair) => pair.forEach((end) => end.destroy())); return new Promise((resolve) => { server.close(resolve); }); },
   };
+}
+
+/// A clock on the wall for programs that are started with `variables`, which can be set while they run ('+1h', '-90s'):
+/// only the clock of the people, as on a machine whose time is changed; waits go by the other one. Everybody may read `file`.
+export function startClock(file) {
+  const library = ['/usr/lib', ...['x86_64', 'aarch64'].map((machine) => `/usr/lib/${machine}-linux-gnu`)]
+    .map((folder) => `${folder}/faketime/libfaketimeMT.so.1`).find(existsSync);
+  if (!library) throw new Error('libfaketime is not installed; run scripts/setup --for test');
+  writeFileSync(file, '+0', { mode: 0o644 });
+  return { set: (offset) => writeFileSync(file, offset),
+    variables: { LD_PRELOAD: library, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_NO_CACHE: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_DONT_RESET: '1' } };
 }
 
 /// Runs a program to its end.
@@ -274,12 +292,12 @@ const secrets = (variables) => [
   variables.actility_api_client_secret,
 ];
 
-/// The containers of a storage account, asked for with its key.
-export async function containersOf(connection, ca) {
+/// The containers of a storage account, asked for with its key; its clock is `ahead` seconds ahead.
+export async function containersOf(connection, ca, ahead = 0) {
   if (connection === developmentStorage) connection = azuriteConnection(10000);
   const [, account, key, endpoint] = /AccountName=([^;]+);AccountKey=([^;]+);BlobEndpoint=([^;]+);/.exec(connection);
   const url = new URL(`${endpoint.replace(/\/$/, '')}/?comp=list`);
-  const date = new Date().toUTCString();
+  const date = new Date(Date.now() + ahead * 1000).toUTCString();
   const version = '2021-12-02';
   const text = `GET\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:${date}\nx-ms-version:${version}\n/${account}${url.pathname}\ncomp:list`;
   const signature = createHmac('sha256', Buffer.from(key, 'base64')).update(text).digest('base64');
@@ -316,6 +334,7 @@ export class Scene {
     this.folder = folder;
     this.sim = sim;
     this.stores = 0;
+    this.ahead = 0;  // seconds that the simulator's clocks were put on
     this.variables = { ...sim.variables, retryIntervalForIoTHubExportJobInSeconds: '1', TWINSTEP_UNITS: '50', actility_api_requests_per_second: '1000',
       retryIntervalForIoTHubImportJobInSeconds: '1', TWINSTEP_STORE: `sqlite:${join(folder, 'state.db')}` };
     this.key = /SharedAccessKey=([^;]+)/.exec(sim.variables.iothub)[1];
@@ -389,8 +408,8 @@ export class Scene {
   fault(fault) { return this.control('/faults', { method: 'POST', body: JSON.stringify(fault) }); }
   noFaults() { return this.control('/faults', { method: 'DELETE' }); }
   async calls() { return (await (await this.control('/stats')).json()).calls; }
-  async devices(where = 'hub') {
-    const text = await (await this.control(`/${where}/devices`)).text();
+  async devices(where = 'hub', query = '') {
+    const text = await (await this.control(`/${where}/devices${query}`)).text();
     return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
   }
   async ids() { return (await this.devices()).map((device) => device.id).sort(); }
@@ -401,7 +420,7 @@ export class Scene {
 
   /// The hub's REST API as another client would use it.
   hub(method, path, body, headers = {}) {
-    const expiry = Math.floor(Date.now() / 1000) + 600;
+    const expiry = Math.floor(Date.now() / 1000) + this.ahead + 600;
     const resource = encodeURIComponent(this.host);
     const signature = createHmac('sha256', Buffer.from(this.key, 'base64')).update(`${resource}\n${expiry}`).digest('base64');
     const authorization = `SharedAccessSignature sr=${resource}&sig=${encodeURIComponent(signature)}&se=${expiry}&skn=iothubowner`;
@@ -426,7 +445,12 @@ export class Scene {
   removeDevice(id) { return this.hub('DELETE', `/devices/${id}`, undefined, { 'if-match': '*' }); }
   async outside() { return (await this.devices('thingpark')).map((device) => device.name).sort(); }
   /// Names of the containers in the storage that twinstep uses.
-  containers() { return containersOf(this.variables.AzureWebJobsStorage, this.storageCa); }
+  containers() { return containersOf(this.variables.AzureWebJobsStorage, this.storageCa, this.ahead); }
+  /// Puts the simulator's clocks on.
+  async advance(seconds) {
+    await this.control('/advance', { method: 'POST', body: JSON.stringify({ seconds }) });
+    this.ahead += seconds;
+  }
 
   /// A configuration whose master is the list `lines` (NDJSON).
   sheet(lines, link = '', more = '') {

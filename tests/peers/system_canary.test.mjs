@@ -3,194 +3,237 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync, readdirSync, statSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'node:test';
-import { gunzipSync } from 'node:zlib';
-import { lorawan, scene, until } from './lib.mjs';
+import { Day, brokenConfigs, ended, serversLog } from './canary_day.mjs';
+import { startLoggingPostgres } from './canary_peers.mjs';
+import { Canaries, canary } from './canary_search.mjs';
+import { hook, scene, startClock, until } from './lib.mjs';
 
-const registry = ['--devices', '60', '--missing', '10%', '--changed', '10%', '--orphaned', '3%', '--time-factor', '60', '--no-throttle', '--event-tags'];
-const hook = '/api/ExternalRegistrySynchronizer_EventGridListener';
-const canary = () => randomBytes(16).toString('hex').toUpperCase();
+const registry = ['--devices', '60', '--missing', '10%', '--changed', '10%', '--orphaned', '3%', '--time-factor', '60', '--no-throttle', '--event-tags',
+  '--clock-skew', '1', '--thingpark-clock-skew', '1'];  // a server's skew makes its Date follow a clock that was put on
 
-/// How a secret may look where it does not belong.
-function spellings(secret) {
-  const text = Buffer.from(secret);
-  return [...new Set([secret, secret.toLowerCase(), secret.toUpperCase(), encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1),
-    text.toString('base64').replace(/=+$/, ''), text.toString('base64url'), text.toString('hex')])].filter((one) => one.length >= 12);
-}
-
-/// Takes whatever is sent to it: a collector, an ingestion, somebody's webhook.
-async function startListener(t) {
-  const bodies = [];
-  const server = createServer((question, answer) => {
-    const pieces = [];
-    question.on('data', (data) => pieces.push(data));
-    question.on('end', () => {
-      let body = Buffer.concat(pieces);
-      if (question.headers['content-encoding'] === 'gzip') body = gunzipSync(body);
-      bodies.push({ url: question.url, headers: question.headers, body: body.toString() });
-      answer.setHeader('content-type', 'application/json');
-      answer.end('{}');
-    });
-  });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  t.after(() => { server.closeAllConnections(); return new Promise((resolve) => { server.close(resolve); }); });
-  return { url: `http://127.0.0.1:${server.address().port}`, bodies };
-}
-
-function filesBelow(folder) {
-  return readdirSync(folder).flatMap((name) => {
-    const path = join(folder, name);
-    const status = statSync(path, { throwIfNoEntry: false });
-    if (!status) return [];
-    return status.isDirectory() ? filesBelow(path) : status.isFile() ? [path] : [];
-  });
-}
-
-describe('secrets', () => {
-  scene('planted in every place occur in nothing that leaves or stays', registry, async (s, t) => {
-    const planted = new Map();  // what, the secret
-    const plant = (what, secret) => { planted.set(what, secret); return secret; };
-    plant('the hub\'s shared access key', s.key);
-    plant('the storage\'s account key', /AccountKey=([^;]+)/.exec(s.variables.AzureWebJobsStorage)[1]);
-    plant('the network server\'s client secret', s.variables.actility_api_client_secret);
-    const collector = await startListener(t);
-    const variables = {
-      TWINSTEP_STORE_KEY: plant('the key that seals', randomBytes(32).toString('base64')),
-      APPLICATIONINSIGHTS_CONNECTION_STRING: `InstrumentationKey=00000000-1111-2222-3333-444444444444;IngestionEndpoint=${collector.url}/`,
-      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
-      OTEL_EXPORTER_OTLP_HEADERS: `x-api-key=${plant('the collector\'s header', canary())}`,
-    };
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', s.path('tls.key'), '-out', s.path('tls.pem'), '-days', '30',
-      '-subj', '/CN=127.0.0.1'], { stdio: 'ignore' });
-    plant('the certificate\'s key', readFileSync(s.path('tls.key'), 'utf8').split('\n')[3]);
-
-    const outputs = [];  // what, text
-    const keep = (what, text) => outputs.push([what, text]);
-    const command = async (codes, ...args) => {
-      const ended = await s.run(args, variables);
-      assert.ok(codes.includes(ended.code), `twinstep ${args.join(' ')}: ${ended.code}\n${ended.all}`);
-      return ended;
-    };
-    const daemon = await s.serve(0, variables, ['-vv']);
-    t.after(daemon.stop);
-    const keys = {};
-    for (const scope of ['events', 'facade', 'read', 'operate', 'admin']) {
-      keys[scope] = (await command([0], 'key', 'create', '--name', scope, '--scope', scope)).stdout.trim();
-      plant(`the key for ${scope}`, keys[scope].split('_')[2]);
-    }
-    const ask = async (path, scope = 'read', options = {}) => {
-      const answer = await fetch(daemon.address + path, { ...options, headers: { 'x-functions-key': keys[scope], 'content-type': 'application/json', ...options.headers } });
-      const text = await answer.text();
-      keep(`the answer to ${options.method ?? 'GET'} ${path.replace(/\?code=.*/, '')}`, [...answer.headers].join('\n') + text);
-      return { status: answer.status, text };
-    };
-    await until('keys are known', async () => (await fetch(`${daemon.address}/api/v1/links`)).status === 401 && (await ask('/api/v1/keys', 'admin')).status === 200);
-
-    // Events, with application keys in the tags, by an address with a key in it.
-    const device = (id, n, more = {}) => s.addDevice(id, `0004A30B0001${n.toString(16).padStart(4, '0').toUpperCase()}`,
-      { ...lorawan(`0004A30B0001${n.toString(16).padStart(4, '0').toUpperCase()}`), applicationKey: plant(`the application key of ${id}`, canary()), ...more });
-    await s.control('/subscriptions', { method: 'POST', body: JSON.stringify({ name: 'twinstep', endpoint: `${daemon.address}${hook}?code=${keys.events}` }) });
-    await until('the handshake', async () => (await s.subscription()).state === 'Succeeded');
-    await device('good', 1);
-    await until('it is outside', async () => (await s.outside()).includes('good'));
-    // A server that says what it was sent when it refuses.
-    const echo = plant('what the server says when it refuses', canary());
-    await s.fault({ server: 'thingpark', method: 'POST', path: '/devices', times: 1, status: 400,
-      body: JSON.stringify({ code: 400, message: `applicationKey '${echo}' is not valid`, applicationKey: echo }) });
-    await device('refused', 2, { applicationKey: echo });
-    await until('the refusal', () => daemon.output().includes('ExternalDeviceCreationFailed'));
-    await device('tagless', 3, { activationType: null });
-    await device('bad', 4, { EUI: 'not hexadecimal' });
-    await s.removeDevice('good');
-    await until('it is gone', async () => !(await s.outside()).includes('good'));
-    await ask(hook, 'events', { method: 'POST', body: JSON.stringify([{ id: '1', eventType: 'Microsoft.Devices.DeviceCreated', eventTime: 'never',
+/// What the hours are for, besides what happens in each. `this` is the day.
+const work = {
+  async 1() {  // a server that says what it was sent when it refuses, events that cannot be used
+    const echoed = this.plant('what the network server says when it refuses', canary());
+    await this.s.fault({ server: 'thingpark', method: 'POST', path: '/devices', times: 1, status: 400,
+      body: JSON.stringify({ code: 400, message: `applicationKey '${echoed}' is not valid`, applicationKey: echoed }) });
+    await this.device('refused', { applicationKey: echoed });
+    await until('the refusal', () => this.log().includes('ExternalDeviceCreationFailed'));
+    await this.device('tagless', { activationType: null });
+    await this.device('bad', { EUI: 'not hexadecimal' });
+    await this.ask(hook, 'events', { method: 'POST', body: JSON.stringify([{ id: '1', eventType: 'Microsoft.Devices.DeviceCreated', eventTime: 'never',
       topic: '/IOTHUBS/EXAMPLEHUB', subject: 'devices/x', data: { hubName: 'examplehub', deviceId: 'x y',
-        twin: { tags: { applicationKey: plant('the application key of an event that is none', canary()) } } } }]) });
-
-    // Single devices.
-    const body = () => JSON.stringify({ site: 7, applicationKey: plant(`an application key over the façade ${planted.size}`, canary()),
-      nested: { password: plant(`a password over the façade ${planted.size}`, canary()) } });
-    assert.equal((await ask('/api/devices/single', 'facade', { method: 'POST', body: body(), headers: { 'idempotency-key': 'a' } })).status, 201);
-    assert.equal((await ask('/api/devices/single', 'facade', { method: 'POST', body: body() })).status, 409);
-    await ask('/api/devices/single', 'facade', { method: 'POST', body: body(), headers: { 'idempotency-key': 'a' } });
-    await ask('/api/devices/broken', 'facade', { method: 'POST', body: body().slice(0, -1) });
-    await ask('/api/devices/single', 'facade');
-    await ask('/api/devices/single?dryRun=true', 'facade', { method: 'DELETE' });
-
-    // A run with jobs and blobs, and one whose credentials are refused.
-    await ask('/api/IoTHubSynchronizer_HttpListener', 'operate', { method: 'POST' });
-    await until('the run has ended', async () => {
-      const { items } = JSON.parse((await ask('/api/v1/runs')).text);
-      return items.length > 0 && ['done', 'failed', 'blocked'].includes(items[0].state);
-    }, 60);
-    await s.fault({ server: 'hub', path: '/jobs/create', times: 1, status: 400, body: JSON.stringify({ Message: `ErrorCode:BlobContainerValidationError;https://x.example/c?sv=1&sig=${plant('a signature in a refusal', canary())}`, ExceptionMessage: '' }) });
-    await ask('/api/v1/links/default/runs', 'operate', { method: 'POST' });
-    await until('the second run has ended', async () => {
-      const { items } = JSON.parse((await ask('/api/v1/runs')).text);
-      return items.length > 1 && items.every((run) => ['done', 'failed', 'blocked', 'cancelled'].includes(run.state));
-    }, 90);
-
-    // Everything that can be asked for.
-    const description = JSON.parse((await ask('/openapi.json')).text);
-    const { items: runs } = JSON.parse((await ask('/api/v1/runs?limit=1000')).text);
-    const { items: tasks } = JSON.parse((await ask('/api/v1/tasks?limit=1000')).text);
-    assert.ok(tasks.length >= 5, `${tasks.length} tasks`);
-    const parts = { run: runs.map((one) => one.id), task: tasks.map((one) => one.id), link: ['default'], device: ['good', 'refused', 'tagless', 'bad', 'single'],
-      id: [...runs, ...tasks].map((one) => one.id), hub: ['default'], lane: ['x'], key: ['admin'] };
-    for (const [path, methods] of Object.entries(description.paths)) {
-      if (!methods.get || path === '/api/IoTHubSynchronizer_HttpListener') continue;  // that one starts a run
-      const name = /\{(\w+)\}(?!.*\{)/.exec(path)?.[1];
-      for (const value of name ? parts[name] ?? [] : [''])
-        await ask(path.replace('{hub}', 'default').replace(/\{\w+\}/, value), methods.get['x-twinstep-scope'] ?? 'read');
+        twin: { tags: { applicationKey: this.plant('the application key of an event that is none', canary()) } } } }]) });
+  },
+  async 2() {  // single devices, refused, repeated and together
+    const again = { method: 'POST', body: this.tags(), headers: { 'idempotency-key': this.plant('an Idempotency-Key', canary()) } };
+    for (const status of [201, 201]) assert.equal((await this.ask('/api/devices/single', 'facade', again)).status, status);
+    assert.equal((await this.ask('/api/devices/single', 'facade', { method: 'POST', body: this.tags() })).status, 409);
+    assert.equal((await this.ask('/api/devices/broken', 'facade', { method: 'POST', body: this.tags(true) })).status, 400);
+    await this.ask('/api/devices/single', 'facade');
+    await this.ask('/api/devices/single?dryRun=true', 'facade', { method: 'DELETE' });
+    const operations = [{ op: 'create', id: 'batch', tags: JSON.parse(this.tags()) }, { op: 'create', id: 'b d', tags: JSON.parse(this.tags()) }];
+    await this.ask('/api/v1/devices/default:batch', 'facade', { method: 'POST', body: JSON.stringify({ operations }) });
+  },
+  async 3() {  // tokens of Event Grid, good and bad; keys where none belongs
+    const body = JSON.stringify([{ id: 'e', topic: '/IOTHUBS/EXAMPLEHUB', subject: 'devices/d', eventType: 'Microsoft.Devices.DeviceConnected',
+      eventTime: '2026-01-01T00:00:00Z', data: { hubName: 'examplehub', deviceId: 'd' }, dataVersion: '1' }]);
+    for (const [status, claims, header] of [[200], [401, { aud: 'another' }], [401, {}, { alg: 'none' }], [503, { exp: 1 }]])
+      assert.equal((await this.post(hook, body, { authorization: `Bearer ${this.token(claims, header)}` })).status, status);
+    const lost = await this.makeKey('anything in a wrong place', 'create', '--name', 'lost', '--scope', 'operate');
+    for (const path of [`/nothing/${lost}`, `/nothing%3Fcode=${lost}`, `/${lost}`, `/%2574sk_${lost.slice(4)}`, `/api/v1/links?code%3D${lost}=1`, `/api/v1/runs?state=${lost}`,
+      `/api/v1/runs/${lost}`, `/api/devices/${lost}`, `/api/v1/links?code=${this.keys.read}&nonsense=${lost}`])
+      assert.ok((await this.ask(path)).status >= 400, 'refused');
+    await this.ask('/api/v1/links', 'read', { key: `tsk_0123456789ab_${this.plant('a key that nobody made', `${canary()}Abcdefghi-_`)}` });
+  },
+  async 4() {  // a run with jobs and blobs, followed by its own addresses, and one whose job is refused with a signature
+    const byDesign = /code of an instance/;
+    const started = await this.ask('/api/IoTHubSynchronizer_HttpListener', 'operate', { method: 'POST', byDesign });
+    const codes = [...started.text.matchAll(/code=(ts[^"&]+)/g)];
+    assert.ok(codes.length > 0, started.text);
+    for (const [, code] of codes) this.plant('a code of an instance', code, () => true);
+    const { statusQueryGetUri, id } = JSON.parse(started.text);
+    const answer = await fetch(statusQueryGetUri);
+    this.canaries.keep('the answer to a code of an instance', await answer.text(), byDesign);
+    const first = await this.runUntil(id, ended);
+    if (first.state === 'blocked') await this.answer(id, 'reject', { by: 'anna' });  // what the façade made is not in the list
+    await this.s.fault({ server: 'hub', path: '/jobs/create', times: 1, status: 400,
+      body: JSON.stringify({ Message: `ErrorCode:BlobContainerValidationError;https://x.example/c?sv=1&sig=${this.plant('a signature in a refusal', canary())}`, ExceptionMessage: '' }) });
+    assert.equal((await this.run('default')).state, 'failed');
+    await this.s.noFaults();
+  },
+  async 5() {  // a key that is rotated; the one before goes on working
+    this.old = this.keys.read;
+    this.keys.read = await this.makeKey('read', 'rotate', 'read', '--overlap', '30h');
+    await until('the new key is known', async () => (await this.ask('/api/v1/links')).status === 200);
+    assert.equal((await this.ask('/api/v1/links', 'read', { key: this.old })).status, 200);
+  },
+  async 6() {  // a list that is too short: blocked, and approved
+    assert.equal((await this.run('list')).state, 'done');
+    this.list([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    const blocked = await this.run('list');
+    assert.equal(blocked.state, 'blocked');
+    await this.answer(blocked.id, 'approve', { plan: blocked.plan.plan, by: 'anna' });
+    assert.equal((await this.runUntil(blocked.id, ['done', 'failed'])).state, 'done');
+    this.listed = true;
+  },
+  async 7() {  // reloads that are refused
+    for (const [what, text] of Object.entries(brokenConfigs(this.canaries))) {
+      const before = this.log().length;
+      this.s.write('day.yaml', text);
+      this.daemon.child.kill('SIGHUP');
+      await until(`${what} is refused`, () => this.log().slice(before).includes('configuration.refused'));
     }
-    for (const path of ['/metrics', '/healthz', '/readyz']) await ask(path);
-    await ask(`/api/v1/links?code=${keys.read}&nonsense=${keys.admin}`);
-    await ask(`/nothing/${keys.admin}`);
-    await ask('/api/v1/keys', 'admin');
+    this.s.write('day.yaml', this.good);
+    this.daemon.child.kill('SIGHUP');
+    await until('the good one is taken', () => this.log().includes('configuration.reloaded'));
+  },
+  async 8() {  // a list that is shorter still: blocked, and nobody answers
+    this.list([1, 2]);
+    const blocked = await this.run('list');
+    assert.equal(blocked.state, 'blocked');
+    this.left = blocked.id;
+    await until('everybody was told', () => this.mails.length > 0 && ['webhook', 'teams', 'slack', 'pagerduty'].every((kind) =>
+      ['good', 'angry'].every((where) => this.sinks[where].bodies.some(({ url }) => url.startsWith(`/${kind}/`)))), 30);
+  },
+  async 10() {  // receivers that say back what they are sent, also where they take it
+    this.sinks.insights.manners = ({ body }) => ({ status: 500, body });
+    const partly = ({ text }) => ({ status: 200, body: JSON.stringify({ partialSuccess: { rejectedSpans: '1', errorMessage: `not with ${/x-api-key: \S+/.exec(text)}` } }) });
+    this.sinks.collector.manners = partly;
+    await this.device('told');
+    await until('both were told', () => [this.sinks.insights, this.sinks.collector].every((one) => one.bodies.some(({ status, body }) => body && (status === 500 || one.manners === partly))), 30);
+    await until('they complained', () => /telemetry\.away sink=\S*insights/i.test(this.log()) && /spans\.partly_refused/.test(this.log()), 30);
+  },
+  async 12() {  // killed, sealed anew with another key, and started again
+    await this.daemon.stop('SIGKILL');
+    await this.keepStore('after kill -9');
+    const next = this.plant('the key that seals afterwards', randomBytes(32).toString('base64'), () => this.resealed);
+    const ended = await this.s.run(['-vv', 'store', 'rekey', '--new-key', 'env:NEXT_KEY'], { ...this.variables, NEXT_KEY: next });
+    this.canaries.keep('twinstep store rekey', ended.all);
+    this.resealed = /^1 sealed anew/.test(ended.stdout);
+    assert.ok(this.resealed, ended.all);
+    Object.assign(this.variables, { TWINSTEP_STORE_KEY: next, SEALED_BEFORE: this.sealing });
+    this.good = `${this.good}store_old_keys: "env:SEALED_BEFORE"\n`;
+    this.s.write('day.yaml', this.good);
+    await this.start();
+    assert.equal((await this.ask('/api/v1/links', 'read', { key: this.old })).status, 200, 'the key before works on');
+    await until('the run that nobody answered has ended', async () => JSON.parse((await this.ask(`/api/v1/runs/${this.left}`)).text).state !== 'blocked', 40);
 
-    // The commands, and what they write.
-    await s.noFaults();
-    await s.fault({ server: 'thingpark', path: '/oauth', times: 1, status: 401, body: JSON.stringify({ error: 'invalid_client', client_secret: s.variables.actility_api_client_secret }) });
-    keep('twinstep check, refused', (await command([1], '-vv', 'check')).all);
-    await s.noFaults();
-    for (const args of [['plan', '-o', s.path('plan.json'), '--all'], ['plan', '--format', 'csv'], ['plan', '--format', 'json'], ['check'], ['config', 'show'], ['config', 'check'],
-      ['provider', 'try', 'actility'], ['key', 'list']]) {
-      const ended = await command(args[0] === 'check' ? [0, 1] : [0, 3], '-vv', ...args);
-      keep(`twinstep ${args.join(' ')}`, ended.all);
-    }
-    const wrong = await s.run(['-vv', 'check'], { ...variables, actility_api_client_secret: plant('a wrong client secret', canary()), iothub: s.variables.iothub.replace(s.key, plant('a wrong hub key', Buffer.from(canary()).toString('base64'))) });
-    keep('twinstep check with wrong credentials', wrong.all);
-    const broken = await s.run(['config', 'check'], { ...variables, iothub: `HostName=x;SharedAccessKey=${plant('a key in a broken connection string', canary())};oops` });
-    keep('twinstep config check with a broken connection string', broken.all);
-    for (const path of ['/v1/traces', '/v2/track'])
-      await until(`${path} was exported to`, () => collector.bodies.some((one) => one.url.startsWith(path)), 30);
-    assert.equal((await daemon.stop()).code, 0);
-    assert.deepEqual(await s.containers(), [], 'no blob outlives its run');
+    // Credentials that are refused: an alarm. Now, when the clock of daemon and store is one: the API tells by its own who rests.
+    await this.s.fault({ server: 'thingpark', path: '/oauth', times: -1, status: 401, body: JSON.stringify({ error: 'invalid_client', client_secret: this.variables.actility_api_client_secret }) });
+    await this.s.fault({ server: 'thingpark', path: '/devices', times: -1, status: 401, body: '{}' });
+    await this.device('waits');
+    await until('the alarm', () => /error.*lane\.rests/.test(this.log()), 30);
+    await this.s.noFaults();
+    const resume = () => this.ask(`/api/v1/lanes/${encodeURIComponent('external/tp')}/resume`, 'operate', { method: 'POST' });
+    await until('its lane is resumed', async () => (await resume()).status === 200);  // that it rests is written down a moment later
+    await this.untilOutside('waits');
+  },
+  async 14() {  // the receivers are themselves again
+    this.sinks.insights.manners = this.sinks.collector.manners = () => undefined;
+    await this.s.removeDevice('hour-1');
+    await until('it is gone', async () => !(await this.s.outside()).includes('hour-1'), 30);
+  },
+  async 16() {  // the network server takes the token no more: it is renewed
+    await this.s.fault({ server: 'thingpark', method: 'POST', path: '/devices', times: 1, status: 401, body: '{}' });
+    await this.device('renews');
+    await this.untilOutside('renews');
+  },
+};
 
-    for (const one of await (await s.control('/hub/devices?keys=true')).text().then((text) => text.split('\n').filter(Boolean).map((line) => JSON.parse(line)))) {
-      const symmetric = one.authentication?.symmetricKey;
-      if (symmetric?.primaryKey) plant(`the primary key of ${one.id}`, symmetric.primaryKey);
-    }
-    keep('the log', daemon.output());
-    for (const one of collector.bodies) keep(`what was sent to ${one.url}`, one.body);
-    for (const path of filesBelow(s.folder)) {
-      if (/(tls\.key|ca\.pem|sim\.env)$/.test(path)) continue;  // where they came from
-      keep(path, readFileSync(path, 'latin1'));
-    }
-    assert.ok(outputs.some(([what]) => what.endsWith('plan.json')) && outputs.some(([what]) => /state.*\.db/.test(what)), 'plan and store are among what is searched');
-    assert.ok(planted.size > 60, `${planted.size} secrets`);
-    const found = [];
-    for (const [what, text] of outputs)
-      for (const [which, secret] of planted)
-        if (spellings(secret).some((one) => text.includes(one))) found.push(`${which} in ${what}`);
-    assert.deepEqual(found, []);
-    for (const [what, text] of outputs) assert.ok(!/[?&]sig=(?!\*|%2A)[A-Za-z0-9%]{8}/.test(text) || text.includes(echo), `a signature in ${what}`);
+/// Everything that can be asked for, and the commands and what they write.
+async function lookAtEverything(day) {
+  const description = JSON.parse((await day.ask('/openapi.json')).text);
+  const [runs, tasks] = [await day.items('runs'), await day.items('tasks')];
+  assert.ok(tasks.length >= 30, `${tasks.length} tasks`);
+  const parts = { run: runs.slice(0, 12).map((one) => one.id), task: tasks.slice(0, 60).map((one) => one.id), link: ['default', 'events', 'list'],
+    device: ['refused', 'tagless', 'bad', 'single', 'list-1'], id: [...runs.slice(0, 12), ...tasks.slice(0, 60)].map((one) => one.id), hub: ['default'], lane: ['x'], key: ['admin'] };
+  for (const [path, methods] of Object.entries(description.paths)) {
+    if (!methods.get || path === '/api/IoTHubSynchronizer_HttpListener') continue;  // that one starts a run
+    const name = /\{(\w+)\}(?!.*\{)/.exec(path)?.[1];
+    for (const value of name ? parts[name] ?? [] : [''])
+      await day.ask(path.replace('{hub}', 'default').replace(/\{\w+\}/, value), methods.get['x-twinstep-scope'] ?? 'read');
+  }
+  for (const path of ['/metrics', '/healthz', '/readyz']) await day.ask(path);
+  await day.ask('/loglevel', 'admin');
+  const { s, variables } = day;
+  const read = { TWINSTEP_URL: day.daemon.address, TWINSTEP_KEY: day.keys.read };
+  const wrong = { ...read, TWINSTEP_KEY: `tsk_0123456789ab_${day.plant('a wrong key of a command', `${canary()}Abcdefghi-_`, () => true)}` };
+  for (const [codes, args, more] of [
+    [[0, 3], ['plan', 'default', '-o', s.path('plan.json'), '--all']], [[0, 3], ['plan', 'list', '--format', 'csv']], [[0, 3], ['plan', 'list', '--format', 'json']],
+    [[0, 1], ['check', 'default']], [[0], ['config', 'show']], [[0], ['--output', 'json', 'config', 'show']], [[0], ['config', 'check']], [[0], ['provider', 'try', 'tp']],
+    [[0], ['provider', 'try', 'list']], [[0], ['key', 'list']], [[0], ['runs'], read], [[0], ['tasks'], read], [[0], ['explain', 'refused'], read], [[0], ['runs', runs[0].id], read],
+    [[1], ['runs'], wrong], [[0], ['--help']], [[0], ['--version']]]) {
+    const finished = await s.run(['-vv', '--config', day.config, ...args], { ...variables, ...more });
+    assert.ok(codes.includes(finished.code), `twinstep ${args.join(' ')}: ${finished.code}\n${finished.all}`);
+    day.canaries.keep(`twinstep ${args.join(' ')}`, finished.all);
+  }
+}
 
-    // The search itself finds what is there.
-    const [, secret] = [...planted][0];
-    assert.ok(spellings(secret).some((one) => `x${encodeURIComponent(secret)}x`.includes(one)));
-  });
+async function oneDay(s, t, canaries, clock, store) {
+  const day = new Day(s, t, canaries, clock, store);
+  await day.prepare();
+  await day.start();
+  await day.makeKeys();
+  await day.subscribe();
+  for (let hour = 1; hour <= 24; ++hour) await day.next(work[hour]);
+  assert.equal((await day.ask('/api/v1/links', 'read', { key: day.old })).status, 200, 'the old key is used on the next day too');
+  await lookAtEverything(day);
+  for (const [where, path] of [['collector', '/v1/traces'], ['insights', '/v2/track'], ['good', '/events/'], ['angry', '/events/']])
+    await until(`${where} was told`, () => day.sinks[where].bodies.some(({ url }) => url.startsWith(path)), 30);
+  assert.equal((await day.daemon.stop()).code, 0);
+  assert.deepEqual(await s.containers(), [], 'no blob outlives its run');
+  day.tagged = (await s.devices()).some(({ tags }) => tags?.applicationKey);  // what they were planted for is there
+
+  // What others made of our secrets meanwhile.
+  for (const { id, authentication } of await s.devices('hub', '?keys=true'))
+    if (authentication?.symmetricKey?.primaryKey) canaries.plant(`the primary key of ${id}`, authentication.symmetricKey.primaryKey, () => true);
+  const made = { 'a signature of hub or storage': /[?&; ]sig=([^&"\s]{20,})/g, 'a token of the network server': /"access_token"\s*:\s*"([^"]+)"/g,
+    'a signature of a call to the storage': /SharedKey \w+:([A-Za-z0-9+/=]+)/g };
+  for (const [name, pattern] of Object.entries(made)) assert.ok(canaries.harvest(name, pattern) >= 2, name);
+  canaries.keep('the log', day.log());
+  await day.keepStore('at the end');
+  for (const [name, { bodies }] of Object.entries(day.sinks))
+    for (const { url, body } of bodies)
+      if (name !== 'issuer') canaries.keep(`what was sent to ${name} at ${url.replace(/[?].*/, '').replace(/[0-9A-F]{32}/, '***')}`, body, new RegExp(`routing key|${name === 'insights' ? 'instrumentation key' : 'routing key'}`));
+  const blobs = day.blob.puts.filter(({ headers, url }) => headers.authorization && !url.includes('restype=container'));
+  assert.ok(blobs.some(({ body }) => body.includes('list-1')), 'blobs with devices were written');
+  for (const { url, body } of blobs) canaries.keep(`the blob ${url.replace(/\?.*/, '')}`, body);
+  for (const { text } of day.mails) canaries.keep('a mail', Buffer.from(text.split('\r\n\r\n')[1] ?? '', 'base64').toString() + text);
+  canaries.keepFiles(s.folder, /(\.key|ca\.pem|peers\.pem(\.txt)?|sim\.env|day\.yaml|list\.ndjson)$/);  // where they came from
+  return day;
+}
+
+/// The search is worth something: each secret was used, and would have been found.
+function searched(canaries) {
+  assert.deepEqual(canaries.unused(), [], 'all that was planted was used');
+  const search = canaries.search();
+  const copy = `${canaries.outputs.find(({ what }) => what === 'the log').text}`;
+  for (const [name, { secret }] of canaries.planted)
+    for (const text of [secret, encodeURIComponent(secret), Buffer.from(`user:${secret}`).toString('base64'), Buffer.from(secret).toString('hex')])
+      assert.ok(search.in(`${copy.slice(-1000)} token="${text}" and more`).has(name), `${name} would be found as ${text.slice(0, 8)}...`);
+  assert.deepEqual([...new Set(canaries.leaks())], []);
+}
+
+describe('secrets', { concurrency: 2 }, () => {
+  for (const kind of ['SQLite', 'PostgreSQL'])
+    scene(`planted in every place occur after a day in nothing that leaves or stays, with ${kind}`, registry, async (s, t) => {
+      const canaries = new Canaries();
+      const folder = mkdtempSync(join(tmpdir(), 'twinstep-clock-'));
+      t.after(() => rmSync(folder, { recursive: true, force: true }));
+      chmodSync(folder, 0o755);  // PostgreSQL has a user of its own
+      const clock = startClock(join(folder, 'clock'));
+      let store = { variables: {}, texts: async () => ({ 'a dump of the store': execFileSync('sqlite3', ['-readonly', s.path('state.db'), '.dump'], { maxBuffer: 1 << 28 }) }) };
+      if (kind === 'PostgreSQL') {
+        const password = canaries.plant('the database\'s password', `${canary()}@:/%?#`, () => /connection authorized: user=twinstep/.test(postgres.output()));
+        const postgres = await startLoggingPostgres(t, password, clock.variables);
+        store = { variables: { TWINSTEP_STORE: postgres.uri }, texts: async () => ({ 'a dump of the store': await postgres.dump(), [serversLog]: postgres.output() }) };
+      }
+      await oneDay(s, t, canaries, clock, store);
+      searched(canaries);
+    });
 });

@@ -2,11 +2,10 @@
 // what has gathered is done at the rate that the definition allows.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { describe } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { freePort, lorawan, postEvent, readiness, scene, startPostgres, until } from './lib.mjs';
+import { freePort, lorawan, postEvent, readiness, scene, startClock, startPostgres, until } from './lib.mjs';
 
 const empty = ['--devices', '0', '--time-factor', '60', '--no-throttle', '--event-tags'];
 const eui = (n) => `0004A30B0000${n.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -268,17 +267,6 @@ describe('faults', { concurrency: 3 }, () => {
     assert.deepEqual(await tasks(daemon, 'state=failed'), []);
   });
 
-  /// A clock for each process that is asked for, which can be set while it runs: only that of the people, as on a machine.
-  function clocks(s) {
-    const library = ['/usr/lib', ...['x86_64', 'aarch64'].map((machine) => `/usr/lib/${machine}-linux-gnu`)]
-      .map((folder) => `${folder}/faketime/libfaketimeMT.so.1`).find(existsSync);
-    if (!library) throw new Error('libfaketime is not installed; run scripts/setup --for test');
-    return (name) => {
-      const file = s.write(`clock-${name}`, '+0');
-      return { set: (offset) => writeFileSync(file, offset),
-        variables: { LD_PRELOAD: library, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_NO_CACHE: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_DONT_RESET: '1' } };
-    };
-  }
   /// Seconds by which the daemon's clock differs from ours, as its log tells.
   const apart = async (daemon) => {
     const before = daemon.output().length;
@@ -296,7 +284,7 @@ describe('faults', { concurrency: 3 }, () => {
         t.after(postgres.stop);
         uri = postgres.uri;
       }
-      const clock = clocks(s)('one');
+      const clock = startClock(s.path('clock'));
       // Half an hour of patience: an hour's jump would use it up if the clock on the wall counted.
       const daemon = await s.serve(0, { ...(uri ? { TWINSTEP_STORE: uri } : {}), ...clock.variables, twinCheckRetryTimeoutInMinutes: '30',
         externalSystemCallRetryTimeoutInMinutes: '30', ioTHubSynchronizerEnabled: 'true' });
@@ -373,12 +361,11 @@ describe('faults', { concurrency: 3 }, () => {
     const postgres = await startPostgres();
     t.after(postgres.stop);
     const park = await startThingPark(t);
-    const clockOf = clocks(s);
     const config = s.write('clocks.yaml', ['hubs: {mine: {connection_string: "env:iothub", units: 50}, examplehub: {connection_string: "env:iothub", units: 50}}',
       'externals: {actility: {provider: actility}}',
       'links: [{name: default, hub: mine, external: actility, master: hub, deletes: delete, schedule: "*/5 * * * * *"}]',
       'use_export_jobs: false', 'serve: {lease: 2s}', ''].join('\n'));
-    const [early, late] = [clockOf('early'), clockOf('late')];
+    const [early, late] = [startClock(s.path('early')), startClock(s.path('late'))];
     early.set('-1h');
     late.set('+1h');
     const replicas = [];

@@ -141,8 +141,8 @@ export function certificate(folder) {
 }
 
 /// A mail server. With `tls` it takes no mail before STARTTLS; with `login` ("user:password") none without it; it refuses
-/// the recipients that `refuse` names.
-export async function startMailServer({ tls, login, refuse = [] } = {}) {
+/// the recipients that `refuse` names. `proved` hears every user and password, and is said again when it is refused.
+export async function startMailServer({ tls, login, refuse = [], proved } = {}) {
   const mails = [];
   const log = [];
   const server = createTcpServer((bare) => {
@@ -154,7 +154,8 @@ export async function startMailServer({ tls, login, refuse = [] } = {}) {
       const check = (proof) => {
         proving = false;
         const [, user, password] = Buffer.from(proof, 'base64').toString().split('\0');
-        if (`${user}:${password}` !== login) return say('535 no');
+        proved?.(`${user}:${password}`);
+        if (`${user}:${password}` !== login) return say(proved ? `535 no: ${user} ${password} ${proof}` : '535 no');
         mail.user = user;
         return say('235 yes');
       };
