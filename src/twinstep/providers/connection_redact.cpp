@@ -59,14 +59,25 @@ std::string Connection::hide(std::string_view text, const DeviceInput* device) c
   const auto hide_value = [&out](std::string_view secret) {
     replace_all(out, secret);
     replace_all(out, percent_encode(secret));
-    std::string quoted;
-    json::append_canonical_string(secret, quoted);
-    replace_all(out, std::string_view(quoted).substr(1, quoted.size() - 2));
+    // As it stands in JSON, and in JSON that a remote put into a text of its own.
+    std::string inside(secret);
+    for (int depth = 0; depth < 2; ++depth) {
+      std::string quoted;
+      json::append_canonical_string(inside, quoted);
+      inside = quoted.substr(1, quoted.size() - 2);
+      replace_all(out, inside);
+    }
   };
   for (const SettingSpec& setting : definition_.settings) {
     const auto value = settings_.find(setting.name);
     if (!setting.secret || value == settings_.end()) continue;
     hide_value(value->second.reveal());
+  }
+  if (const AuthSpec& auth = definition_.auth; auth.kind == AuthKind::kBasic || auth.basic_client) {
+    const Scope plain = scope();
+    const auto user = auth.user.expand(plain);
+    const auto password = auth.password.expand(plain);
+    if (user && password) hide_value(base64_encode(*user + ":" + *password));
   }
   {
     std::scoped_lock lock(mutex_);

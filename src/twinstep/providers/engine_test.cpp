@@ -171,6 +171,11 @@ TEST_F(Engine, KeysTravelInHeadersQueriesAndBasicAuth) {
   remote.answer(200, "[]");
   listed();
   EXPECT_EQ(header_of(remote.sent().back(), "Authorization"), "Basic bWU6ayYxeHl6");
+  remote.answer(400, R"({"seen":"Authorization: Basic bWU6ayYxeHl6"})");
+  EXPECT_THAT(listed(), AllOf(HasSubstr("Basic ***"), Not(HasSubstr("ayYxeHl6"))));
+  use(list + "auth: { kind: header, value: '{settings.key}' }\n", {{"key", Secret("k\"1xyz")}});
+  remote.answer(400, R"({"seen":"{\"key\":\"k\\\"1xyz\"}"})");
+  EXPECT_THAT(listed(), AllOf(HasSubstr("***"), Not(HasSubstr("1xyz"))));
   use(list + "auth: { kind: header, value: '{settings.key}' }\n", {{"key", Secret("k\r\nX: y")}});
   EXPECT_THAT(listed(), HasSubstr("line break"));
 }
