@@ -152,10 +152,10 @@ export class Day {
     await until('keys are known', async () => (await fetch(`${this.daemon.address}/api/v1/links`)).status === 401 && (await this.ask('/api/v1/keys', 'admin')).status === 200);
   }
 
-  /// One request, with the key in one of the three places by turns; its answer is kept.
-  async ask(path, scope = 'read', { method = 'GET', body, headers = {}, key = this.keys[scope], byDesign } = {}) {
+  /// One request, with the key in one of the three places by turns unless `place` says which; its answer is kept.
+  async ask(path, scope = 'read', { method = 'GET', body, headers = {}, key = this.keys[scope], place, byDesign } = {}) {
     this.asked = (this.asked ?? 0) + 1;
-    const shown = [{ 'x-functions-key': key }, { authorization: `Bearer ${key}` }, {}][this.asked % 3];
+    const shown = [{ 'x-functions-key': key }, { authorization: `Bearer ${key}` }, {}][place ?? this.asked % 3];
     const url = Object.keys(shown).length ? path : `${path}${path.includes('?') ? '&' : '?'}code=${key}`;
     const sent = { 'content-type': 'application/json', ...shown, ...headers };
     const answer = await fetch(this.daemon.address + url, { method, body, headers: sent });
@@ -174,7 +174,15 @@ export class Day {
   async keepStore(when) {
     for (const [what, text] of Object.entries(await this.store.texts())) this.canaries.keep(`${what} ${when}`, text, what === serversLog ? /wrong place/ : undefined);
   }
-  async items(what) { return JSON.parse((await this.ask(`/api/v1/${what}?limit=1000`)).text).items; }
+  async items(what) {
+    const all = [];
+    for (let path = `/api/v1/${what}?limit=1000`; path;) {
+      const page = JSON.parse((await this.ask(path, 'read', { place: 0 })).text);  // `code` is a filter of tasks
+      all.push(...page.items);
+      path = page.next;
+    }
+    return all;
+  }
   async runUntil(id, states) {
     let run;
     await until(`run ${id} is ${states}`, async () => { run = JSON.parse((await this.ask(`/api/v1/runs/${id}`)).text); return states.includes(run.state); }, 60);

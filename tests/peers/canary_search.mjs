@@ -19,8 +19,11 @@ function insideBase64(text, before) {
 /// How a secret may look where it does not belong.
 export function spellings(secret) {
   const text = Buffer.from(secret);
-  const inside = [0, 1, 2].map((before) => insideBase64(text, before));
-  return [...new Set([secret, secret.toLowerCase(), secret.toUpperCase(), encodeURIComponent(secret), encodeURIComponent(encodeURIComponent(secret)),
+  // A client's secret is encoded before it goes into basic credentials.
+  const inside = [text, Buffer.from(encodeURIComponent(secret))].flatMap((one) => [0, 1, 2].map((before) => insideBase64(one, before)));
+  // However the rest is escaped, and how many times: long runs of letters and digits stay as they are.
+  const runs = secret.match(/[A-Za-z0-9]{16,}/g) ?? [];
+  return [...new Set([...runs, secret, secret.toLowerCase(), secret.toUpperCase(), encodeURIComponent(secret), encodeURIComponent(encodeURIComponent(secret)),
     encodeURIComponent(secret).replace(/%../g, (code) => code.toLowerCase()), JSON.stringify(secret).slice(1, -1), secret.replaceAll('+', ' '),
     ...inside, ...inside.map((one) => one.replaceAll('+', '-').replaceAll('/', '_')), text.toString('hex'), text.toString('hex').toUpperCase()])]
     .filter((one) => one.length >= shortest);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { createRequire } from 'node:module';
@@ -187,8 +187,13 @@ export function startClock(file) {
   const library = ['/usr/lib', ...['x86_64', 'aarch64'].map((machine) => `/usr/lib/${machine}-linux-gnu`)]
     .map((folder) => `${folder}/faketime/libfaketimeMT.so.1`).find(existsSync);
   if (!library) throw new Error('libfaketime is not installed; run scripts/setup --for test');
-  writeFileSync(file, '+0', { mode: 0o644 });
-  return { set: (offset) => writeFileSync(file, offset),
+  // Never half written: it is read whenever somebody asks for the time.
+  const set = (offset) => {
+    writeFileSync(`${file}.next`, offset, { mode: 0o644 });
+    renameSync(`${file}.next`, file);
+  };
+  set('+0');
+  return { set,
     variables: { LD_PRELOAD: library, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_NO_CACHE: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_DONT_RESET: '1' } };
 }
 

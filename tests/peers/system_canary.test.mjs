@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'node:test';
 import { Day, brokenConfigs, ended, serversLog } from './canary_day.mjs';
-import { startLoggingPostgres } from './canary_peers.mjs';
+import { echo, startListener, startLoggingPostgres } from './canary_peers.mjs';
 import { Canaries, canary } from './canary_search.mjs';
-import { hook, scene, startClock, until } from './lib.mjs';
+import { freePort, hook, makeCertificate, run, scene, startClock, until } from './lib.mjs';
 
 const registry = ['--devices', '60', '--missing', '10%', '--changed', '10%', '--orphaned', '3%', '--time-factor', '60', '--no-throttle', '--event-tags',
   '--clock-skew', '1', '--thingpark-clock-skew', '1'];  // a server's skew makes its Date follow a clock that was put on
@@ -208,11 +208,92 @@ async function oneDay(s, t, canaries, clock, store) {
   return day;
 }
 
+/// Commands that fail with a secret in their hands: `what`, variables, configuration, arguments, what they complain of.
+async function failures(s, t, canaries) {
+  const told = (what, secret = canary()) => canaries.plant(what, secret);  // must be seen by a peer
+  const held = (what, secret = canary()) => canaries.plant(what, secret, () => true);  // the complaint proves that it was read
+  const key = () => Buffer.from(canary()).toString('base64');
+  const closed = await freePort();
+  const server = await startListener(t, canaries, { manners: echo(401) });
+  const proxy = await startListener(t, canaries, { manners: ({ text }) => ({ status: 407, body: text }) });
+  const tokens = await startListener(t, canaries);
+  tokens.manners = () => ({ status: 200, body: JSON.stringify({ token_type: 'Bearer', expires_in: 3600, access_token: told('a token of Entra ID') }) });
+  const hub = s.variables.iothub;
+  const blob = (rest) => `DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;${rest}`;
+  const entra = (more) => `hubs: {default: {host: "${s.host}", entra: {tenant: contoso, client_id: me, ${more}}}}\nexternals: {tp: {provider: actility}}\n` +
+    'links: [{name: default, hub: default, external: tp, deletes: never}]\n';
+  const provider = (auth, secret) => {
+    s.write('acme.yaml', `definition: 1\nname: acme\nsettings: {base: {}, key: {secret: true}}\nendpoints: {main: "{settings.base}"}\nauth: ${auth}\n` +
+      'identity: {deviceId: {from: /id}}\nlist: {request: {path: /devices}, items: "", paging: {kind: none}, end: [{emptyPage: true}]}\n');
+    return `externals: {acme: {provider: "${s.path('acme.yaml')}", settings: {base: "${server.url}", key: ${JSON.stringify(secret)}}}}\n`;
+  };
+  const check = ['check'];
+  const config = ['config', 'check'];
+  const tried = ['provider', 'try', 'acme'];
+  const awkward = () => `${canary()}+/"&%`;
+  const noHub = { iothub: undefined, iothub_examplehub: undefined };
+  const rows = [
+    ...Object.entries(brokenConfigs(canaries)).map(([what, text]) => ({ what, text, args: config })),
+    { what: 'a broken connection string', variables: { iothub: `HostName=x;SharedAccessKey=${held('a key in a broken connection string')};oops` }, args: config },
+    { what: 'a hub\'s signature', variables: { iothub: `HostName=x;SharedAccessSignature=SharedAccessSignature sr=x&sig=${held('a hub\'s signature')}&se=1` }, args: config },
+    { what: 'a store that is none', variables: { TWINSTEP_STORE: `mysql://me:${held('a password of no store')}@db/x` }, args: config },
+    { what: 'a store key that is none', variables: { TWINSTEP_STORE_KEY: held('a store key that is none') }, args: config },
+    { what: 'no ingestion', variables: { APPLICATIONINSIGHTS_CONNECTION_STRING: `InstrumentationKey=${held('no instrumentation key')}` }, args: config },
+    { what: 'headers that are none', variables: { OTEL_EXPORTER_OTLP_ENDPOINT: server.url, OTEL_EXPORTER_OTLP_HEADERS: held('a header without a name') }, args: ['serve', '--listen', '127.0.0.1:0', '--operations', '127.0.0.1:0'] },
+    { what: 'a wrong hub key', variables: { iothub: hub.replace(s.key, held('a wrong hub key', key())) }, args: check },
+    { what: 'a wrong storage key', variables: { AzureWebJobsStorage: s.variables.AzureWebJobsStorage.replace(/AccountKey=[^;]+/, `AccountKey=${held('a wrong storage key', key())}`) }, args: check },
+    { what: 'a storage\'s signature', variables: { AzureWebJobsStorage: blob(`BlobEndpoint=${server.url}/devstoreaccount1;SharedAccessSignature=sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00:00:00Z&sig=${told('a storage\'s signature')}`) }, args: check },
+    { what: 'a broken storage', variables: { AzureWebJobsStorage: blob(`AccountKey=${held('a key of a broken storage')};nonsense`) }, args: check },
+    { what: 'a wrong client secret', variables: { actility_api_token_uri: `${server.url}/token`, actility_api_client_secret: told('a wrong client secret', awkward()) }, args: check },
+    { what: 'a password in an address', variables: { actility_api_devices_uri: `http://me:${held('a password in an address')}@127.0.0.1:${closed}/devices?key=${held('a key in an address')}` }, args: check },
+    { what: 'Entra\'s client secret', text: entra('client_secret: "env:HUB_SECRET"'), variables: { ...noHub, HUB_SECRET: told('a client secret of Entra ID', awkward()), AZURE_AUTHORITY_HOST: server.url }, args: check },
+    { what: 'a token that the hub refuses', text: entra('client_secret: "x-x-x-x"'), variables: { ...noHub, AZURE_AUTHORITY_HOST: tokens.url }, args: check },
+    { what: 'a federated token', text: entra('kind: workload-identity'), variables: { ...noHub, AZURE_AUTHORITY_HOST: server.url, AZURE_FEDERATED_TOKEN_FILE: s.write('federated.key', told('a federated token')) }, args: check },
+    { what: 'a managed identity', text: entra('kind: managed-identity'), variables: { ...noHub, IDENTITY_ENDPOINT: `${server.url}/identity`, IDENTITY_HEADER: told('the identity endpoint\'s header') }, args: check },
+    { what: 'a storage\'s client secret', variables: { AzureWebJobsStorage: undefined, AzureWebJobsStorage__accountName: 'acct', AzureWebJobsStorage__tenantId: 'contoso', AzureWebJobsStorage__clientId: 'me',
+      AzureWebJobsStorage__clientSecret: told('a storage\'s client secret', awkward()), AZURE_AUTHORITY_HOST: server.url }, args: check },
+    { what: 'a proxy that refuses', variables: { https_proxy: `http://me:${told('a proxy\'s password')}@127.0.0.1:${proxy.port}`, http_proxy: `http://me:${told('another proxy\'s password')}@127.0.0.1:${proxy.port}` }, args: check },
+    { what: 'a proxy that is away', variables: { https_proxy: `http://me:${held('the password of a proxy that is away')}@127.0.0.1:${closed}` }, args: check },
+    { what: 'a database that is away', args: ['--store', `postgresql://me:${held('the password of a database that is away')}@127.0.0.1:${closed}/x`, 'key', 'list'] },
+    { what: 'a database\'s address that is not encoded', args: ['--store', `postgresql://me:a@${held('a password that is not encoded')}/x@127.0.0.1:${closed}/x`, 'key', 'list'] },
+    { what: 'a command\'s key', args: ['runs', '--url', server.url], variables: { TWINSTEP_KEY: told('a command\'s key') } },
+    { what: 'a key where its place is asked for', args: ['runs', '--url', server.url, '--key', held('a key on the command line', `tsk_0123456789ab_${canary()}Abcdefghijk`)] },
+    ...[['header', '{kind: header, name: X-Key, value: "{settings.key}"}'], ['query', '{kind: query, name: key, value: "{settings.key}"}'],
+      ['basic', '{kind: basic, user: me, password: "{settings.key}"}'],
+      ['form', '{kind: oauth2-client-credentials, tokenUrl: "{settings.base}/token", form: [[client_id, me], [client_secret, "{settings.key}"]], token: /access_token}'],
+      ['client by basic', '{kind: oauth2-client-credentials, tokenUrl: "{settings.base}/token", form: [[grant_type, client_credentials]], clientAuth: basic, user: me, password: "{settings.key}", token: /access_token}'],
+      ['login', '{kind: login, request: {method: POST, path: /login, json: {user: me, password: "{settings.key}"}}, token: /token}']]
+      .map(([kind, auth]) => ({ what: `a provider's ${kind}`, define: () => provider(auth, told(`a provider's ${kind}`, kind === 'header' ? canary() : awkward())), args: tried })),
+  ];
+  for (const { what, text, define, variables, args } of rows) {
+    const told = define?.() ?? text;
+    const ended = await s.run(['-vv', ...(told ? ['--config', s.write('failing.yaml', told)] : []), ...args], variables);
+    assert.ok(ended.code > 0 && ended.code <= 64, `${what}: ${ended.code} ${ended.signal}\n${ended.all}`);
+    assert.match(ended.all, /\S+ \S+ \S+/, what);
+    canaries.keep(what, ended.all);
+  }
+  canaries.keepFiles(s.folder, /(\.key|ca\.pem|sim\.env|failing\.yaml)$/);  // where they came from
+}
+
+/// A daemon that speaks TLS reads its key and tells nobody.
+async function secureDaemon(s, t, canaries) {
+  const made = await makeCertificate(s.folder, 'tls');
+  const told = await freePort();
+  s.write('tls.yaml', `serve: {tls_certificate: "${made.certificate}", tls_key: "${made.key}"}\n`);
+  const daemon = await s.serve(told, {}, ['-vv', '--config', s.path('tls.yaml')]);
+  t.after(daemon.stop);
+  const served = await run('curl', ['-sS', '--cacert', made.certificate, `https://127.0.0.1:${told}/healthz`]);
+  assert.match(served.stdout, /ok/, served.stderr);
+  canaries.plant('the certificate\'s key', readFileSync(made.key, 'utf8').split('\n')[1], () => served.code === 0);
+  await daemon.stop();
+  canaries.keep('the log of a daemon with TLS', daemon.output());
+}
+
 /// The search is worth something: each secret was used, and would have been found.
 function searched(canaries) {
   assert.deepEqual(canaries.unused(), [], 'all that was planted was used');
   const search = canaries.search();
-  const copy = `${canaries.outputs.find(({ what }) => what === 'the log').text}`;
+  const copy = `${canaries.outputs.find(({ what }) => what.includes('the log')).text}`;
   for (const [name, { secret }] of canaries.planted)
     for (const text of [secret, encodeURIComponent(secret), Buffer.from(`user:${secret}`).toString('base64'), Buffer.from(secret).toString('hex')])
       assert.ok(search.in(`${copy.slice(-1000)} token="${text}" and more`).has(name), `${name} would be found as ${text.slice(0, 8)}...`);
@@ -236,4 +317,11 @@ describe('secrets', { concurrency: 2 }, () => {
       await oneDay(s, t, canaries, clock, store);
       searched(canaries);
     });
+
+  scene('in the hands of commands that fail occur in nothing that they say', ['--devices', '5', '--no-throttle'], async (s, t) => {
+    const canaries = new Canaries();
+    await failures(s, t, canaries);
+    await secureDaemon(s, t, canaries);
+    searched(canaries);
+  });
 });
