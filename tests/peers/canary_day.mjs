@@ -199,7 +199,8 @@ export class Day {
   }
   device(id, more = {}) {
     const n = this.ids.push(id);
-    return this.s.addDevice(id, eui(n), { ...lorawan(eui(n)), applicationKey: this.plant(`the application key of ${id}`, canary(), () => this.tagged), ...more });
+    const applicationKey = more.applicationKey ?? this.plant(`the application key of ${id}`, canary());
+    return this.s.addDevice(id, eui(n), { ...lorawan(eui(n)), ...more, applicationKey });
   }
   tags(broken = false) {
     const text = JSON.stringify({ site: 7, applicationKey: this.plant('an application key over the façade', canary()), nested: { password: this.plant('a password over the façade', canary()) } });
