@@ -172,6 +172,7 @@ export class Day {
     return answer;
   }
   async keepStore(when) {
+    this.canaries.keepFiles(this.s.folder, /(\.key|ca\.pem|peers\.pem(\.txt)?|sim\.env|day\.yaml|list\.ndjson)$/);  // besides where they came from
     for (const [what, text] of Object.entries(await this.store.texts())) this.canaries.keep(`${what} ${when}`, text, what === serversLog ? /wrong place/ : undefined);
   }
   async items(what) {
