@@ -30,6 +30,7 @@ TEST_F(TaskRoutes, AreFoundByLinkStateDeviceAndCode) {
   EXPECT_EQ(ids_of("/api/v1/tasks?state=failed"), (std::set{c.value}));
   EXPECT_EQ(ids_of("/api/v1/tasks?code=external.refused"), (std::set{c.value}));
   EXPECT_EQ(ids_of("/api/v1/tasks?code=other"), (std::set<std::string>{}));
+  EXPECT_EQ(ids_of("/api/v1/tasks?code=tsk_0123456789ab_abc"), ids_of("/api/v1/tasks")) << "the caller's key";
 }
 
 TEST_F(TaskRoutes, OfOneDeviceInManyLinksArePagedTogether) {
