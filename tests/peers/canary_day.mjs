@@ -175,10 +175,10 @@ export class Day {
     this.canaries.keepFiles(this.s.folder, /(\.key|ca\.pem|peers\.pem(\.txt)?|sim\.env|day\.yaml|list\.ndjson)$/);  // besides where they came from
     for (const [what, text] of Object.entries(await this.store.texts())) this.canaries.keep(`${what} ${when}`, text, what === serversLog ? /wrong place/ : undefined);
   }
-  async items(what) {
+  async items(what, place) {
     const all = [];
     for (let path = `/api/v1/${what}?limit=1000`; path;) {
-      const page = JSON.parse((await this.ask(path, 'read', { place: 0 })).text);  // `code` is a filter of tasks
+      const page = JSON.parse((await this.ask(path, 'read', { place })).text);
       all.push(...page.items);
       path = page.next;
     }

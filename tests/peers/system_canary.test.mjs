@@ -150,6 +150,7 @@ async function lookAtEverything(day) {
   const description = JSON.parse((await day.ask('/openapi.json')).text);
   const [runs, tasks] = [await day.items('runs'), await day.items('tasks')];
   assert.ok(tasks.length >= 30, `${tasks.length} tasks`);
+  for (const place of [0, 1, 2]) assert.ok((await day.items('tasks', place)).length >= 30, 'wherever the key is shown');
   const parts = { run: runs.slice(0, 12).map((one) => one.id), task: tasks.slice(0, 60).map((one) => one.id), link: ['default', 'events', 'list'],
     device: ['refused', 'tagless', 'bad', 'single', 'list-1'], id: [...runs.slice(0, 12), ...tasks.slice(0, 60)].map((one) => one.id), hub: ['default'], lane: ['x'], key: ['admin'] };
   for (const [path, methods] of Object.entries(description.paths)) {
