@@ -229,8 +229,8 @@ export class Day {
     const key = this.plant('an Idempotency-Key', canary());
     const made = await this.ask(`/api/devices/single-${this.hour}`, 'facade', { method: 'POST', body: this.tags(), headers: { 'idempotency-key': key } });
     assert.equal(made.status, 201, made.text);
+    await this.untilOutside(id);  // before a fault of the hour's work can meet it
     await work?.call(this);
-    await this.untilOutside(id);
   }
   untilOutside(id) { return until(`${id} is outside`, async () => (await this.s.outside()).includes(id), 60); }
 }
