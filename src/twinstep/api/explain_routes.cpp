@@ -106,7 +106,7 @@ Result<json::object> explain_link(const ApiDeps& deps, const config::Link& link,
   }
   const std::string lane = workflows::external_lane(link.external);
   for (const store::Pause& pause : pauses)
-    if (pause.lane == lane && pause.until > deps.clock.system_now()) facts.pause = pause;
+    if (pause.lane == lane && pause.holds) facts.pause = pause;
   return json::object{
       {"link", link.name},
       {"why", why(facts)},

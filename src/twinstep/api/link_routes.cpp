@@ -24,8 +24,7 @@ json::object pause_json(const store::Pause& pause) {
 /// Pauses that still hold.
 Result<std::vector<store::Pause>> pauses(const ApiDeps& deps, const Call& call) {
   TRY_ASSIGN(auto all, deps.store.pauses(call));
-  const SystemTime now = deps.clock.system_now();
-  std::erase_if(all, [&](const store::Pause& one) { return one.until <= now; });
+  std::erase_if(all, [](const store::Pause& one) { return !one.holds; });
   return all;
 }
 

@@ -380,8 +380,10 @@ TEST_P(WorkflowContract, APausedLaneRestsUntilItsTimeOrUntilResumed) {
   EXPECT_TRUE(claim().empty());
   ASSERT_EQ(store->pauses(call)->size(), 1u);
   EXPECT_EQ(store->pauses(call)->front().tries, 2);
+  EXPECT_TRUE(store->pauses(call)->front().holds);
   expect_about(store->next_due("external/tp", call).value(), 120s);
   advance(2min);
+  EXPECT_FALSE(store->pauses(call)->front().holds) << "by the store's clock";
   auto claimed = claim();
   ASSERT_EQ(claimed.size(), 1u);
   Finish again;

@@ -33,7 +33,8 @@ constexpr std::string_view kPause =
     "INSERT INTO pause (lane, until, tries, reason, since) VALUES ($1, {now} + $2, 1, $3, {now}) "
     "ON CONFLICT (lane) DO UPDATE SET until = excluded.until, tries = pause.tries + 1, reason = excluded.reason";
 constexpr std::string_view kResume = "DELETE FROM pause WHERE lane = $1";
-constexpr std::string_view kPauses = "SELECT lane, until, tries, reason, since FROM pause ORDER BY lane";
+constexpr std::string_view kPauses =
+    "SELECT lane, until, tries, reason, since, CASE WHEN until > {now} THEN 1 ELSE 0 END FROM pause ORDER BY lane";
 constexpr std::string_view kPurgeWorkflows =
     "DELETE FROM workflow WHERE id IN (SELECT id FROM workflow WHERE ended < {now} - $1 LIMIT $2)";
 constexpr std::string_view kPurgeSeen =
@@ -185,7 +186,7 @@ Result<std::vector<Pause>> WorkflowStore::pauses(const Call& call) {
   std::vector<Pause> out;
   for (size_t row = 0; row < rows.size(); ++row)
     out.push_back({rows.text(row, 0), rows.text(row, 3), rows.time(row, 4), rows.time(row, 1),
-                   static_cast<int>(rows.number(row, 2))});
+                   static_cast<int>(rows.number(row, 2)), rows.number(row, 5) != 0});
   return out;
 }
 

@@ -112,6 +112,7 @@ struct Pause {
   std::string lane, reason;
   SystemTime since, until;
   int tries = 0;
+  bool holds = true;  ///< by the store's clock; else it has ended, and the next one goes on counting its tries
 };
 
 /// Threads   any method, any thread.
