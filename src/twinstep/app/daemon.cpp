@@ -105,7 +105,8 @@ Status Daemon::open_listeners() {
   const int files = raise_open_files();
   http::ServerOptions options = public_options(serve, outside, files);
   if (!serve.tls_certificate.empty()) {
-    TRY_ASSIGN(certificate_, CertificateKeeper::open({serve.tls_certificate, serve.tls_key, serve.client_ca}, metrics_, clock_));
+    TRY_ASSIGN(certificate_,
+               CertificateKeeper::open({serve.tls_certificate, serve.tls_key, serve.client_ca}, metrics_, clock_));
     set_certificate(options, certificate_->material());
   }
   {
