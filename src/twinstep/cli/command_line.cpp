@@ -99,7 +99,8 @@ void add_key_commands(CLI::App& app, CommandLine& out) {
   auto* list = key->add_subcommand("list", "all keys, revoked ones too; never what is shown to use one");
   auto* revoke = key->add_subcommand("revoke", "end a key: here at once, at running daemons within 5 s");
   auto* rotate = key->add_subcommand("rotate", "give a key another text; the one before works on for a while");
-  for (auto* command : {revoke, rotate}) command->add_option("key", out.id, "name or id of the key")->required();
+  // Not "key": younger versions of CLI11 take it for the same option as --key.
+  for (auto* command : {revoke, rotate}) command->add_option("name", out.id, "name or id of the key")->required();
   rotate->add_option("--overlap", out.overlap, "how long the text before works on; 24h when not given");
   for (auto* command : {create, list, revoke, rotate}) {
     command->add_option("--url", out.url, "ask the daemon there; else the store is opened");
