@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "twinstep/json/members.h"
+
 namespace twinstep::json {
 
 namespace {
@@ -199,7 +201,7 @@ simdjson::error_code Canonicalizer::write_object(simdjson::ondemand::object o, s
     simdjson::ondemand::field member;
     if (const auto error = std::move(field).get(member)) return error;
     std::string_view key;
-    if (const auto error = member.unescaped_key().get(key)) return error;
+    if (const auto error = unescaped_key(member).get(key)) return error;
     const size_t key_at = keys_.size();
     keys_.append(key);
     if (members_.size() > first_member) {

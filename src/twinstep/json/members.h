@@ -7,6 +7,16 @@
 
 namespace twinstep::json {
 
+/// The name of a member, unescaped. simdjson 3.6 wants an argument that versions before and after it do without.
+template <class Field>
+simdjson::simdjson_result<std::string_view> unescaped_key(Field& field) {
+  if constexpr (requires { field.unescaped_key(); }) {
+    return field.unescaped_key();
+  } else {
+    return field.unescaped_key(false);
+  }
+}
+
 /// Calls `member(name, value)` for each member of an object, names unescaped, until it returns an error.
 template <class F>
 simdjson::error_code each_member(simdjson::ondemand::object o, F member) {
@@ -19,7 +29,7 @@ simdjson::error_code each_member(simdjson::ondemand::object o, F member) {
     while (raw[size] != '"' && raw[size] != '\\') ++size;
     std::string_view name(raw, size);
     if (raw[size] == '\\') {
-      if (const auto error = field.unescaped_key().get(name)) return error;
+      if (const auto error = unescaped_key(field).get(name)) return error;
     }
     if (const simdjson::error_code error = member(name, field.value())) return error;
   }

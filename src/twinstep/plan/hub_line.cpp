@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "twinstep/json/canonical.h"
+#include "twinstep/json/members.h"
 
 namespace twinstep::plan {
 
@@ -181,7 +182,7 @@ struct HubLineReader::Impl {
       while (raw[size] != '"' && raw[size] != '\\') ++size;
       std::string_view key(raw, size);
       if (raw[size] == '\\') {
-        if (const auto code = field.unescaped_key().get(key)) return syntax(code);
+        if (const auto code = json::unescaped_key(field).get(key)) return syntax(code);
       }
       if (!member(key, field.value())) return false;
     }

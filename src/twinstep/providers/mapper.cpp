@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "twinstep/json/canonical.h"
+#include "twinstep/json/members.h"
 
 namespace twinstep::providers {
 
@@ -128,7 +129,7 @@ class PointerMapper final : public Mapper {
       while (raw[size] != '"' && raw[size] != '\\') ++size;
       std::string_view key(raw, size);
       if (raw[size] == '\\') {
-        if (const auto e = member.unescaped_key().get(key)) return e;
+        if (const auto e = json::unescaped_key(member).get(key)) return e;
       }
       for (const Place& wanted : place.inside) {
         if (wanted.name != key) continue;
