@@ -344,6 +344,7 @@ TEST_F(OpenGateTest, PagesOfOtherSitesMayOnlyLook) {
   for (const Scope scope : {Scope::kEvents, Scope::kOperate, Scope::kAdmin, Scope::kFacade}) {
     EXPECT_EQ(from("POST", scope, {foreign}).code, "api.cross-site");
     EXPECT_EQ(from("POST", scope, {{"Origin", "null"}}).code, "api.cross-site");
+    EXPECT_EQ(from("POST", scope, {{"Origin", "eventgrid.azure.net"}}).status, 200) << "a browser names a scheme too";
     EXPECT_EQ(from("POST", scope, {ours}).status, 200);
     EXPECT_EQ(from("POST", scope, {}).status, 200) << "no browser";
   }
