@@ -102,7 +102,7 @@ describe('system', { concurrency: 3 }, () => {
       // The last full page, the end of the list and the page behind it; few enough for the limits.
       await s.fault({ server: 'thingpark', path: '/devices', method: 'GET', skip: calls - 3, times: -1, status: 404, ...(body ? { body } : {}) });
       const ended = await s.run(['sync']);
-      assert.match(ended.all, /first page was asked for once more/);
+      assert.match(ended.all, /first page was asked for once more|is a page, not data/);
       assert.deepEqual(await s.ids(), before);
     });
 

@@ -40,6 +40,7 @@ Result<Operations::Answer> Operations::run(const StepSpec& step, Scope& scope, O
              connection_.send(request, operation, step.outcomes, step.repeat == RepeatClass::kSafe, call));
   Answer out;
   out.outcome = classify(response, step.outcomes, operation);
+  const std::string asked = fmt::format("{} ({})", request.method, step.id.empty() ? to_string(operation) : step.id);
   const size_t first = response.body.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
   const char begin = first == std::string::npos ? '\0' : response.body[first];
   // A proxy's or a portal's page may say 200 too, and 404 of a device that is there; no interface that definitions
@@ -51,16 +52,15 @@ Result<Operations::Answer> Operations::run(const StepSpec& step, Scope& scope, O
     return out;
   }
   if (page) {
-    return fail(
-        ErrorKind::kCorrupt, "external.bad-answer",
-        fmt::format("{}: the answer of {} {} is a page, not data; is the address right, and is a proxy between?",
-                    definition_.name, request.method, step.id));
+    return fail(ErrorKind::kCorrupt, "external.bad-answer",
+                fmt::format("{}: the answer to {} is a page, not data; is the address right, and is a proxy between?",
+                            definition_.name, asked));
   }
   const bool needs_body = step.expect || !step.capture.empty() || operation == Operation::kGet;
   // An answer that breaks off in the middle comes from something that broke: what it says it did may not have been
   // done.
   if (!needs_body && begin != '{' && begin != '[') return out;
-  auto body = json::parse(response.body, fmt::format("{}: answer of {} {}", definition_.name, request.method, step.id));
+  auto body = json::parse(response.body, fmt::format("{}: answer to {}", definition_.name, asked));
   if (!body) return fail(std::move(body).error());
   if (!needs_body) return out;
   out.body = std::move(*body);
