@@ -126,6 +126,20 @@ TEST_F(Sockets, DeadlineDropAndCutBodyAreTimeoutsBecauseTheEffectIsUnknown) {
   }
 }
 
+TEST_F(Sockets, ADeadlineThatIsLessThanAMillisecondAwayEndsItToo) {
+  serve([](const ServerRequest&) {
+    ServerResponse slow;
+    slow.fault.delay = 30s;
+    return slow;
+  });
+  for (int micros = 50; micros <= 1'200; micros += 50) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto answer = get("/", {start + std::chrono::microseconds{micros}, {}});
+    ASSERT_FALSE(answer) << micros;
+    EXPECT_LT(std::chrono::steady_clock::now() - start, 5s) << micros;
+  }
+}
+
 TEST_F(Sockets, RefusedConnectionAndUnknownHostSayWhich) {
   serve([](const ServerRequest&) { return ServerResponse{}; });
   const std::string gone = url();

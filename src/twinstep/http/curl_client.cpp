@@ -173,7 +173,8 @@ class CurlClient final : public Client {
     curl_easy_reset(easy);
     Transfer transfer{.request = request, .call = call, .what = what};
     if (request.body_source) TRY(request.body_source->rewind());
-    const auto headers = prepare(easy, transfer, std::chrono::duration_cast<Millis>(limit - now));
+    // Rounded up: 0 would mean no limit at all to libcurl.
+    const auto headers = prepare(easy, transfer, std::chrono::ceil<Millis>(limit - now));
     const auto result = perform(handles, call, limit);
     if (!result) return cancelled(what);
     curl_off_t uploaded = 0;
