@@ -1,6 +1,7 @@
 #include "twinstep/engine/engine.h"
 
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -52,7 +53,11 @@ class GatedDatabase final : public store::Database {
 /// clock.
 class EngineTest : public testing::Test {
  protected:
-  EngineTest() { database = store::open_database("sqlite::memory:", real_clock()).value(); }
+  EngineTest() {
+    database = store::open_database("sqlite::memory:", real_clock()).value();
+    // The library makes it at its first use, behind a guard that ThreadSanitizer cannot see: here, before any thread.
+    spdlog::default_logger();
+  }
 
   Engine& with(Work work, int threads = 2) {
     EngineOptions options{.owner = "me", .lease = lease};
