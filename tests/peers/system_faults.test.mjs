@@ -320,7 +320,7 @@ describe('faults', { concurrency: 3 }, () => {
   // The scheduler looks every half minute at least, so that it notices a clock that was set.
   scene('a clock that jumps by an hour both ways fires every time of a schedule once', empty, async (s, t) => {
     const park = await startThingPark(t);
-    const clock = clocks(s)('jumps');
+    const clock = startClock(s.path('jumps'));
     const hour = 3600_000;
     const first = Math.ceil(Date.now() / hour) * hour;  // the time that comes first
     const set = (time) => clock.set(`${time > Date.now() ? '+' : ''}${((time - Date.now()) / 1000).toFixed(3)}`);
