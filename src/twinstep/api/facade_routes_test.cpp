@@ -450,6 +450,23 @@ TEST_F(FacadeRoutes, ABatchNamesEachDeviceOnceInWhateverSpellingAndAtMostAHundre
   EXPECT_EQ(post("/api/v1/devices/nowhere:batch", R"({"operations":[{"op":"create","id":"x"}]})").status, 404);
 }
 
+TEST_F(FacadeRoutes, ADevEuiInAnotherSpellingIsNoSecondDevice) {
+  const std::string upper = "0004A30B001C0530", lower = "0004a30b001c0530";
+  ASSERT_EQ(create(upper).status, 201);
+  const auto second = create(lower);
+  EXPECT_EQ(second.status, 409);
+  EXPECT_EQ(code_of(second), "facade.differs");
+  EXPECT_NE(second.body.find("as '" + upper + "'"), std::string::npos) << second.body;
+  const auto batch =
+      post("/api/v1/devices/contoso:batch",
+           R"({"operations":[{"op":"create","id":"00-04-A3-0B-00-1C-05-30"},{"op":"create","id":"x"}]})");
+  EXPECT_EQ(json_of(batch).at("results").at(0).at("status").as_int64(), 409);
+  EXPECT_EQ(json_of(batch).at("results").at(1).at("status").as_int64(), 201);
+  EXPECT_EQ(create(upper).status, 200);
+  ASSERT_EQ(send("DELETE", "/api/devices/contoso/" + upper).status, 200);
+  EXPECT_EQ(create(lower).status, 201) << "the other one is gone";
+}
+
 Error used_up() {
   return {.kind = ErrorKind::kThrottled,
           .what = "the hub's budget is used up",

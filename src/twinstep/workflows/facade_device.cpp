@@ -122,8 +122,13 @@ Error changing(const DeviceId& id) {
           .code = "facade.changing"};
 }
 
+bool is_dev_eui(std::string_view canonical) {
+  return canonical.size() == 16 && canonical.find_first_not_of("0123456789ABCDEF") == std::string_view::npos;
+}
+
 /// What the façade recorded last of a device.
 struct Newest {
+  DeviceId device;  // as it was spelled
   DeviceHint::What what;
   Millis age;
 };
@@ -138,7 +143,7 @@ Result<std::optional<Newest>> newest_record(store::WorkflowStore& store, const c
   if (tasks.empty()) return std::optional<Newest>();
   TRY_ASSIGN(const DeviceTaskInput input, device_task_input(tasks.front().input));
   const auto age = std::chrono::duration_cast<Millis>(clock.system_now() - tasks.front().created);
-  return Newest{input.what, std::max(Millis{0}, age)};
+  return Newest{input.device, input.what, std::max(Millis{0}, age)};
 }
 
 }  // namespace
@@ -211,9 +216,26 @@ Result<FacadeOutcome> FacadeDevices::settle(const FacadeTarget& at, Result<Done>
 Result<FacadeOutcome> FacadeDevices::create(const FacadeTarget& at, const DeviceId& id, const json::object& tags,
                                             const FacadeCall& call) {
   TRY_ASSIGN(const auto held, hold(at, {id}, call.call));
+  if (!call.dry_run) TRY(ready(call));
+  TRY_ASSIGN(auto other, meet_other_spelling(at, id, tags, call));
+  if (other) return std::move(other->outcome);
   if (call.dry_run) return settle(at, meet_existing(at, id, tags, call), call);
-  TRY(ready(call));
   return settle(at, create_new(at, id, tags, call), call);
+}
+
+Result<std::optional<FacadeDevices::Done>> FacadeDevices::meet_other_spelling(const FacadeTarget& at,
+                                                                              const DeviceId& id,
+                                                                              const json::object& tags,
+                                                                              const FacadeCall& call) {
+  const std::optional<Done> none;
+  if (!is_dev_eui(canonical_device_id(id.value))) return none;
+  TRY_ASSIGN(const auto newest, newest_record(store_, at.link, id, clock_, call.call));
+  if (!newest || newest->what != DeviceHint::What::kCreated || newest->device == id) return none;
+  const auto twin = at.hub.get_twin(newest->device, call.call);
+  if (!twin && twin.error().kind == ErrorKind::kNotFound) return none;
+  if (!twin) return fail(twin.error());
+  return Done{{FacadeOutcome::kDiffers, fmt::format("the hub has this DevEUI as '{}'", newest->device.value),
+               asked(at, tags), seen(at, *twin)}};
 }
 
 Result<FacadeDevices::Done> FacadeDevices::create_new(const FacadeTarget& at, const DeviceId& id,
@@ -442,7 +464,10 @@ Result<std::vector<Result<FacadeOutcome>>> FacadeDevices::batch(const FacadeTarg
   std::vector<size_t> creates;
   for (size_t i = 0; i < items.size(); ++i) {
     if (!items[i].create) continue;
-    if (call.dry_run)
+    TRY_ASSIGN(auto other, meet_other_spelling(at, items[i].id, items[i].tags, call));
+    if (other)
+      done[i] = std::move(*other);
+    else if (call.dry_run)
       done[i] = meet_existing(at, items[i].id, items[i].tags, call);
     else
       creates.push_back(i);

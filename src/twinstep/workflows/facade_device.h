@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -113,6 +114,10 @@ class FacadeDevices {
   Status record(const FacadeTarget& at, const std::vector<Record>& records, const FacadeCall& call);
   Result<FacadeOutcome> settle(const FacadeTarget& at, Result<Done> done, const FacadeCall& call);
 
+  /// What meets a create of a DevEUI that the façade made in another spelling and the hub still has: outside both would
+  /// be one device. Empty = there is none.
+  Result<std::optional<Done>> meet_other_spelling(const FacadeTarget& at, const DeviceId& id, const json::object& tags,
+                                                  const FacadeCall& call);
   Result<Done> create_new(const FacadeTarget& at, const DeviceId& id, const json::object& tags, const FacadeCall& call);
   Result<Done> after_failed_create(const FacadeTarget& at, const DeviceId& id, const json::object& tags, Error error,
                                    const FacadeCall& call);
