@@ -1,11 +1,15 @@
 #include "twinstep/base/encoding.h"
 
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
+
+#include "twinstep/base/freed.h"
 
 namespace twinstep {
 namespace {
@@ -25,6 +29,20 @@ const unsigned char* bytes_of(std::string_view text) { return reinterpret_cast<c
 
 std::string as_string(const unsigned char* bytes, size_t count) {
   return std::string(reinterpret_cast<const char*>(bytes), count);
+}
+
+using MacContext = std::unique_ptr<EVP_MAC_CTX, Freed<EVP_MAC_CTX_free>>;
+
+/// Without a key yet.
+MacContext new_hmac_sha256() {
+  const std::unique_ptr<EVP_MAC, Freed<EVP_MAC_free>> hmac(EVP_MAC_fetch(nullptr, OSSL_MAC_NAME_HMAC, nullptr));
+  MacContext out(hmac ? EVP_MAC_CTX_new(hmac.get()) : nullptr);
+  std::array<char, 7> digest{"SHA256"};
+  const std::array<OSSL_PARAM, 2> parameters{OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
+                                             OSSL_PARAM_construct_end()};
+  if (!out || !EVP_MAC_CTX_set_params(out.get(), parameters.data()))
+    throw std::runtime_error("OpenSSL: HMAC-SHA256 is not there");
+  return out;
 }
 
 EVP_MD_CTX* evp(void* context) { return static_cast<EVP_MD_CTX*>(context); }
@@ -115,9 +133,15 @@ std::string percent_decode(std::string_view text, bool plus_is_space) {
 }
 
 std::string hmac_sha256(std::string_view key, std::string_view text) {
+  // To look an algorithm up by its name takes OpenSSL longer than to use it: that is done once for each thread.
+  thread_local const MacContext made = new_hmac_sha256();
+  const MacContext context(EVP_MAC_CTX_dup(made.get()));
   std::array<unsigned char, 32> out{};
-  unsigned int size = out.size();
-  if (!HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), bytes_of(text), text.size(), out.data(), &size))
+  size_t size = 0;
+  const std::string_view some = key.data() ? key : std::string_view("");
+  if (!context || !EVP_MAC_init(context.get(), bytes_of(some), some.size(), nullptr) ||
+      !EVP_MAC_update(context.get(), bytes_of(text), text.size()) ||
+      !EVP_MAC_final(context.get(), out.data(), &size, out.size()))
     throw std::runtime_error("OpenSSL: HMAC-SHA256 failed");
   return as_string(out.data(), size);
 }
