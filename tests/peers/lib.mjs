@@ -40,14 +40,16 @@ export function temporaryFolder() {
 }
 
 /// A port nobody listens on now.
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
+export async function freePort() {
+  for (;;) {
+    // Below those that the system gives to outgoing connections, of which other tests have thousands.
+    const port = 10_240 + Math.floor(Math.random() * 20_000);
+    const free = await new Promise((resolve) => {
+      const server = createServer().once('error', () => resolve(false));
+      server.listen(port, '0.0.0.0', () => server.close(() => resolve(true)));
     });
-  });
+    if (free) return port;
+  }
 }
 
 /// Starts a program and resolves with the first line of stdout that `ready` accepts. stop() ends it and waits.
