@@ -173,7 +173,7 @@ Authenticator::Admitted Authenticator::admit(const http::ServerRequest& request,
                      "address of the Event Grid subscription",
                      kAskAgain);
     return denied(request, "auth.no-key",
-                  "a key is needed: in the header x-functions-key, as ?code=, or as Authorization: Bearer");
+                  "a key is needed: in the header x-functions-key, as the parameter code, or as Authorization: Bearer");
   }
   const std::string& text = *shown.begin();
   if (is_token(text)) {
