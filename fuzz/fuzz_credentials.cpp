@@ -32,11 +32,21 @@ struct Keys {
   std::string text;
 };
 
+/// Does the input hold a secret that is used below? libFuzzer watches what is compared with what and so learns them:
+/// that is neither a guess nor a leak.
+bool holds(std::string_view input, std::string_view secret) {
+  std::string text(input);
+  for (int round = 0; round < 5; ++round, text = percent_decode(text))
+    if (text.find(secret) != std::string::npos) return true;
+  return false;
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Keys keys;
   std::string_view rest = fuzz::text_of(data, size);
+  if (holds(rest, kSecret) || holds(rest, keys.text.substr(keys.text.find('_', 4) + 1))) return 0;
   http::ServerRequest request;
   request.method = "GET";
   request.path = std::string(fuzz::take_line(rest));
